@@ -9,7 +9,7 @@ import type { Json } from "../plugins/contract.ts";
 /** A plugin by name, with its options as the user gave them (checked, defaults not filled in). */
 export interface PluginUse {
   readonly name: string;
-  readonly options: { readonly [key: string]: Json };
+  readonly options: Json;
 }
 
 /**
