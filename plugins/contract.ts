@@ -114,8 +114,14 @@ export interface ReplyRouter {
    * @throws {PlanError} when the name is taken
    */
   offer(service: string, answer: Answer): () => void;
-  /** The offer of a service, or undefined. */
-  find(service: string): Answer | undefined;
+  /**
+   * Says that a sink answers the requests of a service, whether it runs yet or not.
+   * @param service its name; without one, the service of the query's own source
+   * @returns how; it returns false while there is no such service
+   */
+  claim(service?: string): Answer;
+  /** Whether a sink has claimed the service. */
+  isClaimed(service: string): boolean;
 }
 
 /**
@@ -150,8 +156,11 @@ export interface PluginBase<Options> {
 export interface SourceRow {
   /** The origin, unique among all that are in flight. */
   readonly id: string;
-  /** Set by the source when nobody waits for the row any more; the engine then skips it if it has not started. */
-  cancelled: boolean;
+  /**
+   * How far it has come: the source makes it `new`, the engine moves it on. A `cancelled` row never
+   * starts.
+   */
+  state: "new" | "waiting" | "started" | "cancelled";
 }
 
 /** The engine's end of a push source. */
@@ -161,7 +170,7 @@ export interface RowQueue<Row extends SourceRow> {
    * stopping.
    */
   offer(row: Row): boolean;
-  /** Marks a row as cancelled and frees its place, if it has not started. Returns whether it had not. */
+  /** Takes a row that has not started out again. Returns whether it had not started. */
   cancel(row: Row): boolean;
   /** Rows that wait, cancelled ones left out. */
   readonly length: number;

@@ -1,0 +1,750 @@
+/**
+ * Text to trees: expressions, types and schemas in Spark's SQL dialect.
+ *
+ * Names are case-sensitive, keywords and function names are not. Names with other characters stand
+ * between backticks; text between single or double quotes is a string, as in Spark. In a string `''`
+ * is a quote and `\n \r \t \b \0 \Z \\ \' \" \uXXXX` are escapes; a backslash before anything else
+ * stays (Spark drops it), so the regular expression `'\d+'` means what it says. `r'...'` has no
+ * escapes. `X'00ff'` is binary; `1L` is an int64, `1F` a float32, `1.0`, `1e3` and `1D` are float64.
+ *
+ * @module
+ */
+import {
+  createToken,
+  EmbeddedActionsParser,
+  EOF,
+  type IRecognitionException,
+  type IToken,
+  Lexer,
+  type TokenType,
+} from "chevrotain";
+import { PlanError } from "../../plugins/errors.ts";
+import { type DataType, type Field, Schema } from "../batch.ts";
+import { columnsOf, type Expression, print, RESERVED } from "./expression.ts";
+import { canonicalName } from "./functions.ts";
+import { nearest, TYPE_NAMES } from "./types.ts";
+
+/**
+ * Reads an expression; `x as y` and `*` are read too.
+ * @throws {PlanError} with the position of the first thing that is wrong
+ */
+export function parseExpression(sql: string): Expression {
+  return parse("expression", sql, (parser) => parser.top());
+}
+
+/** Parses and prints: one text for equal expressions. */
+export function canonical(sql: string): string {
+  return print(parseExpression(sql));
+}
+
+/** The columns that an expression reads; undefined: all of them (`*`). */
+export function referencedColumns(sql: string): ReadonlySet<string> | undefined {
+  return columnsOf(parseExpression(sql));
+}
+
+/**
+ * Reads a type: ours (`int32`, `list<...>`), Spark's (`int`, `bigint`, `array<...>`), nested ones and
+ * `tensor<float32>[3, 224, 224]`.
+ * @throws {PlanError}
+ */
+export function parseType(ddl: string): DataType {
+  return parse("type", ddl, (parser) => parser.typeAlone());
+}
+
+/**
+ * Reads the columns of a schema: `a int, b struct<c: array<string>>, d string not null`.
+ * @throws {PlanError}
+ */
+export function parseSchema(ddl: string): Schema {
+  const fields = parse("schema", ddl, (parser) => parser.schema());
+  try {
+    return new Schema(fields);
+  } catch (cause) {
+    throw new PlanError(`Cannot parse schema ${JSON.stringify(ddl)}: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
+}
+
+const Word = createToken({ name: "Word", pattern: Lexer.NA });
+const Compare = createToken({ name: "Compare", pattern: Lexer.NA });
+const Sum = createToken({ name: "Sum", pattern: Lexer.NA });
+const Product = createToken({ name: "Product", pattern: Lexer.NA });
+
+const Identifier = createToken({
+  name: "Identifier",
+  pattern: /[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*/,
+  categories: [Word],
+});
+const Quoted = createToken({
+  name: "Quoted",
+  pattern: /`(?:[^`]|``)+`/,
+  categories: [Word],
+  line_breaks: true,
+});
+const Text = createToken({
+  name: "Text",
+  pattern: /'(?:[^'\\]|\\[\s\S]|'')*'|"(?:[^"\\]|\\[\s\S]|"")*"/,
+  line_breaks: true,
+});
+const RawText = createToken({
+  name: "RawText",
+  pattern: /[rR](?:'[^']*'|"[^"]*")/,
+  line_breaks: true,
+});
+const Hex = createToken({ name: "Hex", pattern: /[xX]'(?:[0-9a-fA-F][0-9a-fA-F])*'/ });
+const Numeral = createToken({
+  name: "Numeral",
+  pattern: /(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?:[LlFfDd](?!\w))?/,
+});
+const keyword = Object.fromEntries(RESERVED.map((word) => [
+  word,
+  createToken({
+    name: word,
+    pattern: new RegExp(word, "i"),
+    longer_alt: Identifier,
+    categories: word === "div" ? [Word, Product] : [Word],
+  }),
+])) as Record<typeof RESERVED[number], TokenType>;
+
+// Longer ones first: the lexer takes the first that fits.
+const COMPARISONS = ["<=>", "<=", ">=", "<>", "!=", "==", "=", "<", ">"];
+const SUMS = ["||", "+", "-"];
+const PRODUCTS = ["*", "/", "%"];
+const OTHERS = ["::", "(", ")", "[", "]", ",", ".", ":", "!"];
+const symbol = Object.fromEntries(
+  [COMPARISONS, SUMS, PRODUCTS, OTHERS].flatMap((texts, group) =>
+    texts.map((text) => [
+      text,
+      createToken({
+        name: text,
+        pattern: text,
+        categories: [[Compare], [Sum], [Product], []][group]!,
+      }),
+    ])
+  ),
+) as Record<string, TokenType>;
+
+const TOKENS = [
+  createToken({ name: "Space", pattern: /\s+/, group: Lexer.SKIPPED, line_breaks: true }),
+  createToken({ name: "LineComment", pattern: /--[^\n]*/, group: Lexer.SKIPPED }),
+  createToken({
+    name: "Comment",
+    pattern: /\/\*[\s\S]*?\*\//,
+    group: Lexer.SKIPPED,
+    line_breaks: true,
+  }),
+  RawText,
+  Hex,
+  ...Object.values(keyword),
+  Identifier,
+  Quoted,
+  Text,
+  Numeral,
+  ...Object.values(symbol),
+  Word,
+  Compare,
+  Sum,
+  Product,
+];
+
+/** One rule for each level of precedence, the loosest first, as Spark's grammar has them. */
+class Grammar extends EmbeddedActionsParser {
+  constructor() {
+    super(TOKENS, { maxLookahead: 2 });
+    this.performSelfAnalysis();
+  }
+
+  readonly top = this.RULE("top", (): Expression => {
+    const expression = this.OR<Expression>([
+      {
+        ALT: () => {
+          this.CONSUME(symbol["*"]!);
+          return { kind: "star" };
+        },
+      },
+      { ALT: () => this.SUBRULE(this.named) },
+    ]);
+    this.CONSUME(EOF);
+    return expression;
+  });
+
+  readonly typeAlone = this.RULE("typeAlone", (): DataType => {
+    const type = this.SUBRULE(this.type);
+    this.CONSUME(EOF);
+    return type;
+  });
+
+  readonly schema = this.RULE("schema", (): Field[] => {
+    const fields = this.SUBRULE(this.fields);
+    this.CONSUME(EOF);
+    return fields;
+  });
+
+  private readonly named = this.RULE("named", (): Expression => {
+    const of = this.SUBRULE(this.or);
+    return this.OPTION(() => {
+      this.CONSUME(keyword.as);
+      return { kind: "alias", of, name: this.SUBRULE(this.word) } as const;
+    }) ?? of;
+  });
+
+  private readonly or = this.RULE("or", (): Expression => {
+    let left = this.SUBRULE(this.and);
+    this.MANY(() => {
+      this.CONSUME(keyword.or);
+      left = call("or", left, this.SUBRULE2(this.and));
+    });
+    return left;
+  });
+
+  private readonly and = this.RULE("and", (): Expression => {
+    let left = this.SUBRULE(this.not);
+    this.MANY(() => {
+      this.CONSUME(keyword.and);
+      left = call("and", left, this.SUBRULE2(this.not));
+    });
+    return left;
+  });
+
+  private readonly not = this.RULE("not", (): Expression =>
+    this.OR<Expression>([
+      {
+        ALT: () => {
+          this.OR2([
+            { ALT: () => this.CONSUME(keyword.not) },
+            { ALT: () => this.CONSUME(symbol["!"]!) },
+          ]);
+          return call("not", this.SUBRULE(this.not));
+        },
+      },
+      { ALT: () => this.SUBRULE(this.predicate) },
+    ]));
+
+  private readonly predicate = this.RULE("predicate", (): Expression => {
+    let left = this.SUBRULE(this.comparison);
+    this.MANY(() => {
+      left = this.OR([
+        { ALT: () => this.SUBRULE(this.is, { ARGS: [left] }) },
+        { ALT: () => this.SUBRULE(this.test, { ARGS: [left] }) },
+      ]);
+    });
+    return left;
+  });
+
+  private readonly is = this.RULE("is", (left: Expression): Expression => {
+    this.CONSUME(keyword.is);
+    const not = this.OPTION(() => this.CONSUME(keyword.not)) !== undefined;
+    return this.OR<Expression>([
+      {
+        ALT: () => {
+          this.CONSUME(keyword.null);
+          return call(not ? "isnotnull" : "isnull", left);
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.true);
+          return negated(not, call("<=>", left, TRUE));
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.false);
+          return negated(not, call("<=>", left, FALSE));
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.distinct);
+          this.CONSUME(keyword.from);
+          return negated(!not, call("<=>", left, this.SUBRULE(this.comparison)));
+        },
+      },
+    ]);
+  });
+
+  private readonly test = this.RULE("test", (left: Expression): Expression => {
+    const not = this.OPTION(() => this.CONSUME(keyword.not)) !== undefined;
+    const tested = this.OR<Expression>([
+      {
+        ALT: () => {
+          this.CONSUME(keyword.in);
+          this.CONSUME(symbol["("]!);
+          const items: Expression[] = [];
+          this.AT_LEAST_ONE_SEP({
+            SEP: symbol[","]!,
+            DEF: () => items.push(this.SUBRULE(this.or)),
+          });
+          this.CONSUME(symbol[")"]!);
+          return call("in", left, ...items);
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.between);
+          const low = this.SUBRULE(this.comparison);
+          this.CONSUME(keyword.and);
+          return call("between", left, low, this.SUBRULE2(this.comparison));
+        },
+      },
+      {
+        ALT: () => {
+          const like = this.OR2([
+            { ALT: () => this.CONSUME(keyword.like) },
+            { ALT: () => this.CONSUME(keyword.ilike) },
+          ]);
+          const args = [left, this.SUBRULE3(this.comparison)];
+          this.OPTION2(() => {
+            this.CONSUME(keyword.escape);
+            args.push(this.SUBRULE4(this.comparison));
+          });
+          return call(like.image.toLowerCase(), ...args);
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.rlike);
+          return call("rlike", left, this.SUBRULE5(this.comparison));
+        },
+      },
+    ]);
+    return negated(not, tested);
+  });
+
+  private readonly comparison = this.RULE("comparison", (): Expression => {
+    let left = this.SUBRULE(this.sum);
+    this.MANY(() => {
+      const { image } = this.CONSUME(Compare);
+      left = call(SAME_OPERATOR[image] ?? image, left, this.SUBRULE2(this.sum));
+    });
+    return left;
+  });
+
+  private readonly sum = this.RULE("sum", (): Expression => {
+    let left = this.SUBRULE(this.product);
+    this.MANY(() => {
+      const { image } = this.CONSUME(Sum);
+      left = call(image, left, this.SUBRULE2(this.product));
+    });
+    return left;
+  });
+
+  private readonly product = this.RULE("product", (): Expression => {
+    let left = this.SUBRULE(this.unary);
+    this.MANY(() => {
+      const { image } = this.CONSUME(Product);
+      left = call(image.toLowerCase(), left, this.SUBRULE2(this.unary));
+    });
+    return left;
+  });
+
+  private readonly unary = this.RULE("unary", (): Expression =>
+    this.OR<Expression>([
+      {
+        ALT: () => {
+          this.CONSUME(symbol["-"]!);
+          const operand = this.SUBRULE(this.unary);
+          return this.ACTION(() => negative(operand));
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(symbol["+"]!);
+          return this.SUBRULE2(this.unary);
+        },
+      },
+      { ALT: () => this.SUBRULE(this.postfix) },
+    ]));
+
+  private readonly postfix = this.RULE("postfix", (): Expression => {
+    let of = this.SUBRULE(this.primary);
+    this.MANY(() => {
+      of = this.OR<Expression>([
+        {
+          ALT: () => {
+            this.CONSUME(symbol["."]!);
+            return { kind: "field", of, name: this.SUBRULE(this.word) };
+          },
+        },
+        {
+          ALT: () => {
+            this.CONSUME(symbol["["]!);
+            const index = this.SUBRULE(this.or);
+            this.CONSUME(symbol["]"]!);
+            return { kind: "item", of, index };
+          },
+        },
+        {
+          ALT: () => {
+            this.CONSUME(symbol["::"]!);
+            return { kind: "cast", of, type: this.SUBRULE(this.type) };
+          },
+        },
+      ]);
+    });
+    return of;
+  });
+
+  private readonly primary = this.RULE("primary", (): Expression =>
+    this.OR<Expression>([
+      {
+        ALT: () => {
+          const token = this.CONSUME(Numeral);
+          return this.ACTION(() => numeral(token.image));
+        },
+      },
+      {
+        ALT: () => {
+          const token = this.CONSUME(Text);
+          return this.ACTION(() => text(unescape(token.image)));
+        },
+      },
+      {
+        ALT: () => {
+          const token = this.CONSUME(RawText);
+          return this.ACTION(() => text(token.image.slice(2, -1)));
+        },
+      },
+      {
+        ALT: () => {
+          const token = this.CONSUME(Hex);
+          return this.ACTION(() => bytes(token.image.slice(2, -1)));
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.null);
+          return { kind: "literal", value: null, type: undefined };
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.true);
+          return TRUE;
+        },
+      },
+      {
+        ALT: () => {
+          this.CONSUME(keyword.false);
+          return FALSE;
+        },
+      },
+      { ALT: () => this.SUBRULE(this.cases) },
+      { ALT: () => this.SUBRULE(this.casts) },
+      {
+        ALT: () => {
+          this.CONSUME(symbol["("]!);
+          const inner = this.SUBRULE(this.or);
+          this.CONSUME(symbol[")"]!);
+          return inner;
+        },
+      },
+      {
+        ALT: () => {
+          const token = this.CONSUME(Quoted);
+          return { kind: "column", name: unquote(token.image) };
+        },
+      },
+      { ALT: () => this.SUBRULE(this.reference) },
+    ]));
+
+  /** A column, a call, or `timestamp '...'`. */
+  private readonly reference = this.RULE("reference", (): Expression => {
+    const name = this.CONSUME(Identifier).image;
+    return this.OPTION(() =>
+      this.OR<Expression>([
+        {
+          ALT: () => {
+            this.CONSUME(symbol["("]!);
+            const args: Expression[] = [];
+            this.MANY_SEP({
+              SEP: symbol[","]!,
+              DEF: () => args.push(this.SUBRULE(this.named)),
+            });
+            this.CONSUME(symbol[")"]!);
+            return this.ACTION(() => call(canonicalName(name), ...args));
+          },
+        },
+        {
+          ALT: () => {
+            const token = this.CONSUME(Text);
+            return this.ACTION(() => typed(name, unescape(token.image)));
+          },
+        },
+      ])
+    ) ??
+      (name.toLowerCase() === "current_timestamp"
+        ? call("current_timestamp")
+        : { kind: "column", name });
+  });
+
+  private readonly cases = this.RULE("cases", (): Expression => {
+    this.CONSUME(keyword.case);
+    const operand = this.OPTION(() => this.SUBRULE(this.or));
+    const whens: { when: Expression; then: Expression }[] = [];
+    this.AT_LEAST_ONE(() => {
+      this.CONSUME(keyword.when);
+      const when = this.SUBRULE2(this.or);
+      this.CONSUME(keyword.then);
+      whens.push({ when, then: this.SUBRULE3(this.or) });
+    });
+    const otherwise = this.OPTION2(() => {
+      this.CONSUME(keyword.else);
+      return this.SUBRULE4(this.or);
+    });
+    this.CONSUME(keyword.end);
+    return {
+      kind: "case",
+      ...(operand === undefined ? {} : { operand }),
+      whens,
+      ...(otherwise === undefined ? {} : { otherwise }),
+    };
+  });
+
+  private readonly casts = this.RULE("casts", (): Expression => {
+    this.CONSUME(keyword.cast);
+    this.CONSUME(symbol["("]!);
+    const of = this.SUBRULE(this.or);
+    this.CONSUME(keyword.as);
+    const type = this.SUBRULE(this.type);
+    this.CONSUME(symbol[")"]!);
+    return { kind: "cast", of, type };
+  });
+
+  private readonly word = this.RULE("word", (): string => {
+    const { image } = this.CONSUME(Word);
+    return image.startsWith("`") ? unquote(image) : image;
+  });
+
+  private readonly type = this.RULE("type", (): DataType => {
+    const name = this.CONSUME(Identifier).image;
+    return this.OPTION(() => {
+      this.CONSUME(symbol["<"]!);
+      const inner = this.SUBRULE(this.fields);
+      this.CONSUME(symbol[">"]!);
+      const shape = this.OPTION2(() => this.SUBRULE(this.shape));
+      return this.ACTION(() => nested(name, inner, shape));
+    }) ?? this.ACTION(() => scalar(name));
+  });
+
+  /** The fields of a struct; for a list or a tensor one bare type, as a field without a name. */
+  private readonly fields = this.RULE("fields", (): Field[] => {
+    const fields: Field[] = [];
+    this.AT_LEAST_ONE_SEP({
+      SEP: symbol[","]!,
+      DEF: () => fields.push(this.SUBRULE(this.field)),
+    });
+    return fields;
+  });
+
+  private readonly field = this.RULE("field", (): Field =>
+    this.OR<Field>([
+      {
+        GATE: () => !BARE_TYPE_ENDS.has(this.LA(2).tokenType),
+        ALT: () => {
+          const name = this.SUBRULE(this.word);
+          this.OPTION(() => this.CONSUME(symbol[":"]!));
+          const type = this.SUBRULE(this.type);
+          const required = this.OPTION2(() => {
+            this.CONSUME(keyword.not);
+            return this.CONSUME(keyword.null);
+          });
+          return { name, type, ...(required === undefined ? {} : { nullable: false }) };
+        },
+      },
+      { ALT: () => ({ name: "", type: this.SUBRULE2(this.type) }) },
+    ]));
+
+  private readonly shape = this.RULE("shape", (): number[] => {
+    const shape: number[] = [];
+    this.CONSUME(symbol["["]!);
+    this.MANY_SEP({
+      SEP: symbol[","]!,
+      DEF: () => shape.push(Number(this.CONSUME(Numeral).image)),
+    });
+    this.CONSUME(symbol["]"]!);
+    return shape;
+  });
+}
+
+const TRUE: Expression = { kind: "literal", value: true, type: "boolean" };
+const FALSE: Expression = { kind: "literal", value: false, type: "boolean" };
+const SAME_OPERATOR: Readonly<Record<string, string>> = { "==": "=", "<>": "!=" };
+const BARE_TYPE_ENDS: ReadonlySet<TokenType> = new Set([
+  symbol["<"]!,
+  symbol[">"]!,
+  symbol[","]!,
+  EOF,
+]);
+
+let tools: { lexer: Lexer; grammar: Grammar } | undefined;
+
+function parse<T>(what: string, source: string, rule: (grammar: Grammar) => T): T {
+  tools ??= { lexer: new Lexer(TOKENS), grammar: new Grammar() };
+  const { lexer, grammar } = tools;
+  const fail = (message: string, cause?: unknown) =>
+    new PlanError(`Cannot parse ${what} ${JSON.stringify(source)}: ${message}`, { cause });
+  const { tokens, errors } = lexer.tokenize(source);
+  const unreadable = errors[0];
+  if (unreadable !== undefined) {
+    const char = String.fromCodePoint(source.codePointAt(unreadable.offset)!);
+    const open = `'"\``.includes(char) || source.startsWith("/*", unreadable.offset);
+    throw fail(
+      `position ${unreadable.offset + 1}: ` +
+        (open ? `${char} is opened and never closed` : `unexpected "${char}"`),
+    );
+  }
+  grammar.input = tokens;
+  let result: T;
+  try {
+    result = rule(grammar);
+  } catch (error) {
+    throw fail((error as Error).message, error);
+  }
+  const wrong = grammar.errors[0];
+  if (wrong !== undefined) throw fail(describe(wrong, source));
+  return result;
+}
+
+function describe(error: IRecognitionException, source: string): string {
+  const { token } = error;
+  if (token.tokenType === EOF) {
+    return source.trim() === "" ? "it is empty" : "it ends too early";
+  }
+  const reserved = (RESERVED as readonly string[]).includes(token.image.toLowerCase())
+    ? `; "${token.image}" is reserved: as a name it stands between backticks`
+    : "";
+  return `position ${token.startOffset + 1}: unexpected ${show(token)}${reserved}`;
+}
+
+function show(token: IToken): string {
+  return token.image.startsWith('"') ? token.image : `"${token.image}"`;
+}
+
+function call(name: string, ...args: Expression[]): Expression {
+  return { kind: "call", name, args };
+}
+
+function negated(not: boolean, expression: Expression): Expression {
+  return not ? call("not", expression) : expression;
+}
+
+/** `-5` is a literal, so that the smallest int32 can be written. */
+function negative(operand: Expression): Expression {
+  if (operand.kind !== "literal" || operand.value === 0) return call("negative", operand);
+  const { value, type } = operand;
+  if (typeof value === "bigint") {
+    return value === 2n ** 31n && type === "int64"
+      ? { kind: "literal", value: Number(-value), type: "int32" }
+      : { kind: "literal", value: -value, type };
+  }
+  return typeof value === "number"
+    ? { kind: "literal", value: -value, type }
+    : call("negative", operand);
+}
+
+function numeral(image: string): Expression {
+  const suffix = /[a-z]$/i.exec(image)?.[0].toUpperCase();
+  const digits = suffix === undefined ? image : image.slice(0, -1);
+  const whole = /^\d+$/.test(digits);
+  if (suffix === "L" && !whole) throw new RangeError(`"${image}" is no whole number`);
+  if (whole && (suffix === undefined || suffix === "L")) {
+    const value = BigInt(digits);
+    if (suffix === undefined && value < 2n ** 31n) {
+      return { kind: "literal", value: Number(value), type: "int32" };
+    }
+    if (value >= 2n ** 63n) throw new RangeError(`${image} is out of the range of int64`);
+    return { kind: "literal", value, type: "int64" };
+  }
+  const value = Number(digits);
+  return suffix === "F"
+    ? { kind: "literal", value: Math.fround(value), type: "float32" }
+    : { kind: "literal", value, type: "float64" };
+}
+
+function text(value: string): Expression {
+  return { kind: "literal", value, type: "string" };
+}
+
+function bytes(hex: string): Expression {
+  const value = Uint8Array.from(hex.match(/../g) ?? [], (pair) => parseInt(pair, 16));
+  return { kind: "literal", value, type: "binary" };
+}
+
+function typed(name: string, value: string): Expression {
+  if (name.toLowerCase() !== "timestamp") {
+    throw new SyntaxError(`unexpected '${value}' after "${name}"`);
+  }
+  return { kind: "cast", of: text(value), type: "timestamp" };
+}
+
+function unquote(image: string): string {
+  return image.slice(1, -1).replaceAll("``", "`");
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  n: "\n",
+  r: "\r",
+  t: "\t",
+  b: "\b",
+  0: "\0",
+  Z: "\x1a",
+  "\\": "\\",
+  "'": "'",
+  '"': '"',
+};
+
+function unescape(image: string): string {
+  const quote = image[0]!;
+  return image.slice(1, -1).replace(
+    /\\u([0-9a-fA-F]{4})|\\([\s\S])|''|""/g,
+    (whole, code: string | undefined, char: string | undefined) => {
+      if (code !== undefined) return String.fromCharCode(parseInt(code, 16));
+      if (char !== undefined) return ESCAPES[char] ?? whole;
+      return whole[0] === quote ? quote : whole;
+    },
+  );
+}
+
+function scalar(name: string): DataType {
+  const type = TYPE_NAMES[name.toLowerCase()];
+  if (type === undefined) throw unknownType(name);
+  return type;
+}
+
+function nested(name: string, inner: readonly Field[], shape: readonly number[] | undefined) {
+  const [first] = inner;
+  const bare = inner.length === 1 && first!.name === "" ? first!.type : undefined;
+  const wrong = (wanted: string) => new SyntaxError(`wanted ${wanted}`);
+  switch (name.toLowerCase()) {
+    case "struct":
+      if (inner.some((field) => field.name === "") || shape !== undefined) {
+        throw wrong("struct<name: type, ...>");
+      }
+      if (new Set(inner.map((field) => field.name)).size < inner.length) {
+        throw new SyntaxError("a struct has two fields of the same name");
+      }
+      return { struct: inner };
+    case "array":
+    case "list":
+      if (bare === undefined || shape !== undefined) throw wrong(`${name}<type>`);
+      return { list: bare };
+    case "tensor":
+      if (
+        bare !== "int32" && bare !== "int64" && bare !== "float32" && bare !== "float64" ||
+        shape === undefined || !shape.every((size) => Number.isInteger(size))
+      ) {
+        throw wrong("tensor<int32, int64, float32 or float64>[size, ...]");
+      }
+      return { tensor: bare, shape };
+    default:
+      throw unknownType(name);
+  }
+}
+
+function unknownType(name: string): SyntaxError {
+  return new SyntaxError(
+    `unknown type "${name}"; ${nearest(name.toLowerCase(), Object.keys(TYPE_NAMES))}`,
+  );
+}

@@ -1,0 +1,87 @@
+/**
+ * Request bodies: bounded, decompressed, whole.
+ *
+ * @module
+ */
+
+/** A request that is answered with an error before it becomes a row. */
+export class HttpError extends Error {
+  override readonly name = "HttpError";
+  constructor(readonly status: number, message: string) {
+    super(message);
+  }
+}
+
+const FORMATS: Readonly<Record<string, CompressionFormat>> = {
+  "gzip": "gzip",
+  "x-gzip": "gzip",
+  "deflate": "deflate",
+};
+
+const EMPTY = new Uint8Array(0);
+
+/**
+ * Reads the body of a request, decompressed by its `Content-Encoding` (gzip, deflate).
+ *
+ * @param maxBytes the limit, before and after decompression
+ * @throws {HttpError} 413 over the limit, 415 for another encoding, 400 for data that is cut short or
+ *   does not decompress
+ */
+export function readBody(request: Request, maxBytes: number): Promise<Uint8Array> | Uint8Array {
+  if (request.body === null) return EMPTY;
+  const { headers } = request;
+  const length = headers.get("content-length");
+  const encoding = headers.get("content-encoding");
+  if (length !== null && Number(length) > maxBytes) {
+    throw tooLarge(maxBytes);
+  }
+  if (encoding === null || encoding === "identity") {
+    // The server holds senders to their Content-Length, so a body that has one is bounded by it.
+    return length === null ? collect(request.body, maxBytes) : request.bytes();
+  }
+  const format = FORMATS[encoding.trim().toLowerCase()];
+  if (format === undefined) {
+    throw new HttpError(
+      415,
+      `Cannot read a body of Content-Encoding "${encoding}": gzip, deflate and identity are allowed`,
+    );
+  }
+  return decompress(request.body, format, encoding, maxBytes);
+}
+
+async function decompress(
+  body: ReadableStream<Uint8Array<ArrayBuffer>>,
+  format: CompressionFormat,
+  encoding: string,
+  maxBytes: number,
+): Promise<Uint8Array> {
+  try {
+    return await collect(body.pipeThrough(new DecompressionStream(format)), maxBytes);
+  } catch (error) {
+    if (error instanceof HttpError) throw error;
+    throw new HttpError(400, `Cannot decompress the body: it is not valid ${encoding}`);
+  }
+}
+
+async function collect(body: ReadableStream<Uint8Array>, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of body) {
+    total += chunk.byteLength;
+    // Leaving the loop cancels the stream, so no more than one chunk over the limit is ever held.
+    if (total > maxBytes) throw tooLarge(maxBytes);
+    chunks.push(chunk);
+  }
+  if (chunks.length === 1) return chunks[0]!;
+  const whole = new Uint8Array(total);
+  let offset = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, offset);
+    offset += chunk.byteLength;
+  }
+  return whole;
+}
+
+function tooLarge(maxBytes: number): HttpError {
+  return new HttpError(413, `Body too large: at most ${maxBytes} bytes are allowed`);
+}

@@ -1,0 +1,192 @@
+/**
+ * One listener a host and port, shared by the services on it. A service answers at its path and below;
+ * `/healthz` and `/readyz` answer for the listener itself, unless a service has taken the name.
+ *
+ * @module
+ */
+import { Hono } from "hono";
+import { cors } from "hono/cors";
+import { PlanError } from "../../plugins/errors.ts";
+
+/** What a service gives to its listener. */
+export interface HttpEndpoint {
+  /** The service's name, for messages. */
+  readonly name: string;
+  /** Begins with `/`; `/` itself takes all that no other service takes. */
+  readonly path: string;
+  /** Origins that browsers may call from, or undefined for none. */
+  readonly cors?: readonly string[] | undefined;
+  /** Whether the service takes requests. */
+  ready(): boolean;
+  handle(request: Request): Response | Promise<Response>;
+}
+
+/** Options of {@linkcode HttpListener.open}. */
+export interface ListenOptions {
+  readonly host: string;
+  /** 0 takes any free port, and never one that is shared. */
+  readonly port: number;
+}
+
+/** A bound port, and the services on it. */
+export class HttpListener {
+  static readonly #open = new Map<string, HttpListener>();
+
+  readonly host: string;
+  readonly port: number;
+  readonly #key: string;
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  readonly #endpoints = new Map<string, HttpEndpoint>();
+  readonly #app: Hono;
+
+  private constructor(options: ListenOptions) {
+    this.host = options.host;
+    this.#app = this.#doors();
+    this.#server = Deno.serve({
+      hostname: bindAddress(options.host),
+      port: options.port,
+      onListen: () => {},
+      onError: (error) => failure(error),
+    }, (request) => this.#route(request));
+    this.port = this.#server.addr.port;
+    this.#key = `${this.host}:${this.port}`;
+    HttpListener.#open.set(this.#key, this);
+  }
+
+  /**
+   * Adds an endpoint to the listener of the host and port, which is bound if it is not yet.
+   * @throws {PlanError} when the port cannot be bound, or the path is taken
+   */
+  static open(options: ListenOptions, endpoint: HttpEndpoint): HttpListener {
+    const listener = HttpListener.#open.get(`${options.host}:${options.port}`) ?? bind(options);
+    listener.#add(endpoint);
+    return listener;
+
+    function bind(options: ListenOptions): HttpListener {
+      try {
+        return new HttpListener(options);
+      } catch (error) {
+        throw bindError(options, error);
+      }
+    }
+  }
+
+  /** The endpoint's URL. */
+  url(endpoint: HttpEndpoint): string {
+    const host = this.host.includes(":") ? `[${this.host}]` : this.host;
+    return `http://${host}:${this.port}${endpoint.path}`;
+  }
+
+  /** Takes an endpoint off; the listener closes with its last one. Safe twice. */
+  async remove(endpoint: HttpEndpoint): Promise<void> {
+    // Another endpoint may have taken the path since: only one's own registration is undone.
+    if (this.#endpoints.get(endpoint.path) !== endpoint) return;
+    this.#endpoints.delete(endpoint.path);
+    if (this.#endpoints.size > 0) return;
+    HttpListener.#open.delete(this.#key);
+    await this.#server.shutdown();
+  }
+
+  #add(endpoint: HttpEndpoint): void {
+    const taken = this.#endpoints.get(endpoint.path);
+    if (taken !== undefined) {
+      throw new PlanError(
+        `Cannot serve "${endpoint.name}" at ${this.url(endpoint)}: ` +
+          `service "${taken.name}" answers there; stop it or change http.path`,
+      );
+    }
+    this.#endpoints.set(endpoint.path, endpoint);
+  }
+
+  #route(request: Request): Response | Promise<Response> {
+    const endpoint = this.#find(pathOf(request.url));
+    // The hot path: a service without CORS needs none of the router's work.
+    if (endpoint !== undefined && endpoint.cors === undefined) return endpoint.handle(request);
+    return this.#app.fetch(request);
+  }
+
+  #find(path: string): HttpEndpoint | undefined {
+    for (let at = path;;) {
+      const endpoint = this.#endpoints.get(at);
+      if (endpoint !== undefined) return endpoint;
+      if (at === "/" || at === "") return undefined;
+      at = at.slice(0, at.lastIndexOf("/")) || "/";
+    }
+  }
+
+  #doors(): Hono {
+    const app = new Hono();
+    app.use((context, next) => {
+      const endpoint = this.#find(pathOf(context.req.url));
+      if (endpoint?.cors === undefined) return next();
+      const origin = endpoint.cors.includes("*") ? "*" : [...endpoint.cors];
+      return cors({ origin })(context, next);
+    });
+    app.all("*", (context, next) => {
+      const endpoint = this.#find(pathOf(context.req.url));
+      return endpoint === undefined ? next() : endpoint.handle(context.req.raw);
+    });
+    app.get("/healthz", (context) => context.text("ok"));
+    app.get("/readyz", (context) => {
+      const waiting = [...this.#endpoints.values()].filter((endpoint) => !endpoint.ready());
+      if (waiting.length === 0) return context.text("ready");
+      const names = waiting.map((endpoint) => endpoint.name).join(", ");
+      return context.text(`not ready: ${names}`, 503);
+    });
+    app.notFound((context) =>
+      context.json({ error: `No service at "${pathOf(context.req.url)}"` }, 404)
+    );
+    app.onError((error) => failure(error));
+    return app;
+  }
+}
+
+/** The path of an absolute URL, percent-encoding as it came, without query and trailing slash. */
+export function pathOf(url: string): string {
+  const start = url.indexOf("/", url.indexOf("://") + 3);
+  if (start < 0) return "/";
+  let end = url.indexOf("?", start);
+  if (end < 0) end = url.length;
+  if (end - start > 1 && url.charCodeAt(end - 1) === 47) end--;
+  return url.slice(start, end);
+}
+
+/** The query of an absolute URL, without the question mark. */
+export function queryOf(url: string): string {
+  const start = url.indexOf("?");
+  return start < 0 ? "" : url.slice(start + 1);
+}
+
+/** `localhost` is bound as IPv4: a client that tries IPv6 first falls back, the other way fails. */
+function bindAddress(host: string): string {
+  return host === "localhost" ? "127.0.0.1" : host;
+}
+
+function bindError({ host, port }: ListenOptions, cause: unknown): PlanError {
+  const where = `Cannot bind "${host}:${port}"`;
+  if (cause instanceof Deno.errors.AddrInUse) {
+    return new PlanError(
+      `${where}: address in use; stop the other service or change http.port`,
+      { cause },
+    );
+  }
+  if (cause instanceof Deno.errors.AddrNotAvailable) {
+    return new PlanError(`${where}: this machine has no such address; change http.host`, { cause });
+  }
+  if (cause instanceof Deno.errors.PermissionDenied || cause instanceof Deno.errors.NotCapable) {
+    return new PlanError(
+      `${where}: not permitted; choose a port above 1023 or grant the permission`,
+      {
+        cause,
+      },
+    );
+  }
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new PlanError(`${where}: ${why}; change http.host or http.port`, { cause });
+}
+
+function failure(error: unknown): Response {
+  // A client that left while its body was read is the usual case; nobody reads this answer then.
+  const message = error instanceof Error ? error.message : String(error);
+  return Response.json({ error: `Internal error: ${message}` }, { status: 500 });
+}

@@ -1,0 +1,201 @@
+/**
+ * The worker of a partition: it runs the transforms of a plan over the batches that the head sends.
+ * Started by `partition_host.ts`; it is never imported.
+ *
+ * @module
+ */
+import process from "node:process";
+import { parentPort } from "node:worker_threads";
+import type { PluginLogger } from "../plugins/contract.ts";
+import { builtins } from "../plugins/builtins.ts";
+import { Registry } from "../plugins/registry.ts";
+import { Batch, type Schema, type WireBatch } from "./batch.ts";
+import type {
+  ErrorMessage,
+  FromPartition,
+  LogLevel,
+  PartitionInit,
+  ToPartition,
+} from "./partition_protocol.ts";
+import { createPipeline } from "./create_pipeline.ts";
+import { EarlyReplies, type Outcome, type Pipeline } from "./pipeline.ts";
+
+const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
+
+const port = parentPort!;
+const post = (message: FromPartition) => port.postMessage(message);
+
+// Said before the worker goes, since Deno 2.4 tells the head nothing of it.
+const exit = Deno.exit;
+Deno.exit = (code = 0) => {
+  post({ type: "exiting", code });
+  return exit(code);
+};
+process.exit = Deno.exit as typeof process.exit;
+
+let running: Running | undefined;
+/** The work at hand; batches are run one after another. */
+let tail: Promise<void> | undefined;
+
+port.on("message", (message: ToPartition) => {
+  if (message.type === "ping") return post({ type: "pong" });
+  if (tail === undefined) {
+    const work = handle(message);
+    if (work !== undefined) tail = finish(work);
+  } else tail = finish(tail.then(() => handle(message)));
+});
+
+function finish(work: Promise<void>): Promise<void> {
+  const mine: Promise<void> = work.then(() => {
+    if (tail === mine) tail = undefined;
+  });
+  return mine;
+}
+
+function handle(message: ToPartition): Promise<void> | undefined {
+  switch (message.type) {
+    case "init":
+      return init(message);
+    case "batch":
+      return running!.run(message.seq, message.batch);
+    case "close":
+      return close();
+  }
+}
+
+async function init(message: PartitionInit): Promise<void> {
+  try {
+    running = await Running.create(message);
+    post({ type: "ready" });
+  } catch (error) {
+    post({ type: "init_failed", error: errorMessage(error) });
+  }
+}
+
+async function close(): Promise<void> {
+  try {
+    await running?.close();
+  } catch (error) {
+    const { message } = errorMessage(error);
+    post({ type: "log", level: "error", message: `Cannot close: ${message}`, properties: {} });
+  }
+  post({ type: "closed" });
+}
+
+/** A pipeline at work, with what it says on the way. */
+class Running {
+  #inputSchema: Schema | undefined;
+  #sentSchema: Schema | undefined;
+  #pipeline!: Pipeline;
+  readonly #early = new EarlyReplies();
+  #metrics: Record<string, number> | undefined;
+  readonly #abort = new AbortController();
+
+  static async create(message: PartitionInit): Promise<Running> {
+    const { plan, partition, peer } = message;
+    const running = new Running();
+    const registry = new Registry(builtins);
+    for (const specifier of plan.plugins) await registry.load(specifier, plan.baseUrl);
+    running.#pipeline = await createPipeline(plan, registry, {
+      partition,
+      peer,
+      logger: logger(message.logLevel),
+      metrics: { add: (name, amount) => running.#count(name, amount) },
+      signal: running.#abort.signal,
+      reply: running.#early.add,
+    });
+    await running.#pipeline.warmUp();
+    return running;
+  }
+
+  run(seq: number, wire: WireBatch): Promise<void> | undefined {
+    const started = performance.now();
+    let outcome: Outcome | Promise<Outcome>;
+    try {
+      const batch = Batch.fromWire(wire, this.#inputSchema);
+      this.#inputSchema = batch.schema;
+      outcome = this.#pipeline.run(batch);
+    } catch (error) {
+      post({ type: "failed", seq, error: errorMessage(error) });
+      return;
+    }
+    if (!(outcome instanceof Promise)) return this.#report(seq, outcome, started);
+    // The batch waits for something: what has been answered already need not.
+    const replies = this.#early.drain();
+    if (replies !== undefined) post({ type: "replies", replies });
+    return outcome.then(
+      (outcome) => this.#report(seq, outcome, started),
+      (error) => post({ type: "failed", seq, error: errorMessage(error) }),
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.#pipeline.close();
+    this.#abort.abort();
+  }
+
+  #report(seq: number, { batch, failures }: Outcome, started: number): undefined {
+    const replies = this.#early.drain();
+    const metrics = this.#metrics;
+    this.#metrics = undefined;
+    const wire = batch.toWire(this.#sentSchema);
+    this.#sentSchema = batch.schema;
+    const ms = performance.now() - started;
+    const message = {
+      type: "result" as const,
+      seq,
+      batch: wire,
+      ms,
+      ...(failures.length > 0 ? { failures } : {}),
+      ...(replies !== undefined ? { replies } : {}),
+      ...(metrics !== undefined ? { metrics } : {}),
+    };
+    try {
+      port.postMessage(message, transferable(wire.columns));
+    } catch (error) {
+      // A plugin put something into a column that cannot leave the isolate, a function say.
+      this.#sentSchema = undefined;
+      post({ type: "failed", seq, error: errorMessage(error) });
+    }
+  }
+
+  #count(name: string, amount: number): void {
+    this.#metrics ??= {};
+    this.#metrics[name] = (this.#metrics[name] ?? 0) + amount;
+  }
+}
+
+/** Below this many bytes a copy is cheaper than a transfer. */
+const MIN_TRANSFER_BYTES = 16_384;
+
+/** The buffers of large numeric columns, each once, that nothing else can have a view of. */
+function transferable(columns: readonly unknown[]): ArrayBuffer[] {
+  const buffers = new Set<ArrayBuffer>();
+  for (const column of columns) {
+    if (
+      ArrayBuffer.isView(column) && column.buffer instanceof ArrayBuffer &&
+      column.byteLength >= MIN_TRANSFER_BYTES && column.byteLength === column.buffer.byteLength
+    ) buffers.add(column.buffer);
+  }
+  return [...buffers];
+}
+
+function logger(lowest: string): PluginLogger {
+  const from = LEVELS.indexOf(lowest as LogLevel);
+  const at =
+    (level: LogLevel) => (message: string, properties: Record<string, unknown> = {}): void => {
+      if (LEVELS.indexOf(level) >= from) post({ type: "log", level, message, properties });
+    };
+  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}
+
+function errorMessage(error: unknown): ErrorMessage {
+  if (!(error instanceof Error)) return { name: "Error", message: String(error) };
+  const path = (error as { path?: readonly (string | number)[] }).path;
+  return {
+    name: error.name,
+    message: error.message,
+    stack: error.stack,
+    ...(Array.isArray(path) ? { path } : {}),
+  };
+}

@@ -1,0 +1,149 @@
+/**
+ * The head's handle of one partition's worker.
+ *
+ * @module
+ */
+import { Worker } from "node:worker_threads";
+import type { PluginLogger } from "../plugins/contract.ts";
+import { PlanError } from "../plugins/errors.ts";
+import { Batch, type Schema } from "./batch.ts";
+import type {
+  ErrorMessage,
+  FromPartition,
+  PartitionInit,
+  PartitionResult,
+  ToPartition,
+} from "./partition_protocol.ts";
+
+/** What a partition tells its owner. */
+export interface PartitionEvents {
+  /** A batch went through; `batch` is the decoded output. */
+  result(message: PartitionResult, batch: Batch): void;
+  /** A batch as a whole failed; the worker lives. */
+  failed(seq: number, error: Error): void;
+  replies(message: FromPartition & { type: "replies" }): void;
+  /** The worker is gone, unasked. It is told once, and nothing comes after it. */
+  died(why: string): void;
+}
+
+/**
+ * A worker of a partition, from its start to its end; a replacement is another object.
+ *
+ * It is a `node:worker_threads` Worker, which is a Web Worker that takes a heap limit: on Deno 2.9 a
+ * worker over it falls silent and is replaced, where a plain one takes the process with it.
+ */
+export class PartitionHost {
+  readonly #worker: Worker;
+  readonly #events: PartitionEvents;
+  readonly #logger: PluginLogger;
+  readonly #started = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #inputSchema: Schema | undefined;
+  #outputSchema: Schema | undefined;
+  #gone = false;
+  #closing = false;
+  /** When the worker last said anything, by `performance.now()`. */
+  lastHeard: number = performance.now();
+
+  constructor(init: PartitionInit, events: PartitionEvents, logger: PluginLogger) {
+    this.#events = events;
+    this.#logger = logger;
+    // Whoever waits for the start sees the failure; the rest hear `died`.
+    this.#started.promise.catch(() => {});
+    this.#worker = new Worker(new URL("./partition.ts", import.meta.url), {
+      name: `${init.plan.name}/${init.partition}`,
+      resourceLimits: { maxOldGenerationSizeMb: init.plan.batching.maxWorkerMemoryMb },
+    });
+    this.#worker.on("message", (message: FromPartition) => this.#receive(message));
+    this.#worker.on("error", (error: Error) => this.#died(`it threw: ${error.message}`));
+    this.#worker.on("exit", (code: number) => this.#died(`it exited with code ${code}`));
+    this.#post(init);
+  }
+
+  /** Resolves when the plugins are created and warm; rejects when that fails or the worker dies. */
+  get started(): Promise<void> {
+    return this.#started.promise;
+  }
+
+  /** Sends a batch; its result comes as an event. */
+  send(seq: number, batch: Batch): void {
+    this.#post({ type: "batch", seq, batch: batch.toWire(this.#inputSchema) });
+    this.#inputSchema = batch.schema;
+  }
+
+  /** Asks for a sign of life, which moves `lastHeard`. */
+  ping(): void {
+    this.#post({ type: "ping" });
+  }
+
+  /** Ends the worker at once. No event follows. */
+  async terminate(): Promise<void> {
+    this.#gone = true;
+    this.#started.reject(new Error("The partition was terminated"));
+    this.#ended.resolve();
+    await this.#worker.terminate();
+  }
+
+  /** Lets the plugins close, for at most `timeoutMs`, then ends the worker. */
+  async close(timeoutMs: number): Promise<void> {
+    if (!this.#gone) {
+      this.#closing = true;
+      this.#post({ type: "close" });
+      const timer = setTimeout(() => {
+        this.#logger.warn(`Plugins did not close within ${timeoutMs} ms`);
+        this.#ended.resolve();
+      }, timeoutMs);
+      await this.#ended.promise;
+      clearTimeout(timer);
+    }
+    await this.terminate();
+  }
+
+  #post(message: ToPartition): void {
+    if (!this.#gone) this.#worker.postMessage(message);
+  }
+
+  #receive(message: FromPartition): void {
+    if (this.#gone) return;
+    this.lastHeard = performance.now();
+    switch (message.type) {
+      case "result": {
+        const batch = Batch.fromWire(message.batch, this.#outputSchema);
+        this.#outputSchema = batch.schema;
+        return this.#events.result(message, batch);
+      }
+      case "failed":
+        return this.#events.failed(message.seq, revive(message.error));
+      case "replies":
+        return this.#events.replies(message);
+      case "log":
+        return this.#logger[message.level](message.message, message.properties);
+      case "ready":
+        return this.#started.resolve();
+      case "init_failed":
+        this.#started.reject(revive(message.error));
+        return this.#died(message.error.message);
+      case "exiting":
+        return this.#died(`it exited with code ${message.code}`);
+      case "closed":
+        return this.#ended.resolve();
+    }
+  }
+
+  #died(why: string): void {
+    if (this.#gone) return;
+    this.#gone = true;
+    this.#started.reject(new Error(`The worker ended before it was ready: ${why}`));
+    this.#ended.resolve();
+    this.#worker.terminate();
+    if (!this.#closing) this.#events.died(why);
+  }
+}
+
+function revive({ name, message, path, stack }: ErrorMessage): Error {
+  if (name === "PlanError") return new PlanError(message, path === undefined ? {} : { path });
+  const error = new Error(message);
+  error.name = name;
+  if (stack !== undefined) error.stack = stack;
+  return error;
+}
