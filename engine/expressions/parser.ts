@@ -630,18 +630,15 @@ function negated(not: boolean, expression: Expression): Expression {
   return not ? call("not", expression) : expression;
 }
 
-/** `-5` is a literal, so that the smallest int32 can be written. */
+/** `-5` is a literal, so that the smallest integers can be written; integers wrap as they do in Spark. */
 function negative(operand: Expression): Expression {
-  if (operand.kind !== "literal" || operand.value === 0) return call("negative", operand);
+  if (operand.kind !== "literal") return call("negative", operand);
   const { value, type } = operand;
   if (typeof value === "bigint") {
-    return value === 2n ** 31n && type === "int64"
-      ? { kind: "literal", value: Number(-value), type: "int32" }
-      : { kind: "literal", value: -value, type };
+    return { kind: "literal", value: BigInt.asIntN(64, -value), type };
   }
-  return typeof value === "number"
-    ? { kind: "literal", value: -value, type }
-    : call("negative", operand);
+  if (typeof value !== "number") return call("negative", operand);
+  return { kind: "literal", value: type === "int32" ? (0 - value) | 0 : -value, type };
 }
 
 function numeral(image: string): Expression {
@@ -654,7 +651,8 @@ function numeral(image: string): Expression {
     if (suffix === undefined && value < 2n ** 31n) {
       return { kind: "literal", value: Number(value), type: "int32" };
     }
-    if (value >= 2n ** 63n) throw new RangeError(`${image} is out of the range of int64`);
+    // 2^63 itself may only follow a minus; the compiler refuses it elsewhere.
+    if (value > 2n ** 63n) throw new RangeError(`${image} is out of the range of int64`);
     return { kind: "literal", value, type: "int64" };
   }
   const value = Number(digits);

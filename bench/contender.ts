@@ -1,0 +1,68 @@
+/**
+ * A server under test, in a process of its own.
+ *
+ * @module
+ */
+
+/** What to start. `PORT` in arguments and environment values is replaced by a free port. */
+export interface ContenderOptions {
+  readonly name: string;
+  readonly args: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
+  /** Path of its service. */
+  readonly path: string;
+}
+
+/** A running server. */
+export class Contender {
+  readonly name: string;
+  readonly url: string;
+  readonly #process: Deno.ChildProcess;
+
+  private constructor(name: string, url: string, process: Deno.ChildProcess) {
+    this.name = name;
+    this.url = url;
+    this.#process = process;
+  }
+
+  /** Starts it with the Deno that runs the benchmark; resolves at its first reply. */
+  static async start({ name, args, env = {}, path }: ContenderOptions): Promise<Contender> {
+    const port = String(freePort());
+    const fill = (text: string) => text.replaceAll("PORT", port);
+    const process = new Deno.Command(Deno.execPath(), {
+      args: args.map(fill),
+      env: Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)])),
+      stdout: "null",
+      stderr: "inherit",
+    }).spawn();
+    const url = `http://127.0.0.1:${port}${path}`;
+    const contender = new Contender(name, url, process);
+    let ended = false;
+    process.status.then(() => ended = true);
+    for (;;) {
+      if (ended) throw new Error(`Contender "${name}" ended before it replied`);
+      try {
+        const response = await fetch(url, { method: "POST", body: "hello" });
+        const text = await response.text();
+        if (text !== "5") throw new Error(`Contender "${name}" replied ${response.status} ${text}`);
+        return contender;
+      } catch (error) {
+        // Not bound yet.
+        if (!(error instanceof TypeError)) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#process.kill("SIGTERM");
+    await this.#process.status;
+  }
+}
+
+function freePort(): number {
+  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
+  const { port } = listener.addr;
+  listener.close();
+  return port;
+}
