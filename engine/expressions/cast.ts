@@ -62,7 +62,7 @@ const FROM_NUMBER: Readonly<Record<string, ValueCast>> = {
   float32: Math.fround,
   float64: (value: number) => value,
   boolean: (value: number) => value !== 0,
-  timestamp: (value: number) => Number.isFinite(value) ? value * 1000 : null,
+  timestamp: toTimestamp,
 };
 
 const CASTS: Readonly<Record<string, Readonly<Record<string, ValueCast>>>> = {
@@ -71,7 +71,7 @@ const CASTS: Readonly<Record<string, Readonly<Record<string, ValueCast>>>> = {
     float32: (value: bigint) => Math.fround(Number(value)),
     float64: Number,
     boolean: (value: bigint) => value !== 0n,
-    timestamp: (value: bigint) => Number(value) * 1000,
+    timestamp: (value: bigint) => toTimestamp(Number(value)),
   },
   boolean: {
     int32: Number,
@@ -166,7 +166,13 @@ function orNull(text: ValueCast): (value: unknown) => unknown {
   return (value) => value === null ? "null" : text(value);
 }
 
-function toInt64(value: number): bigint {
+/** @param seconds since 1970; null when it is no number or further away than dates go */
+function toTimestamp(seconds: number): number | null {
+  return Math.abs(seconds) <= 8.64e12 ? seconds * 1000 : null;
+}
+
+/** Cut off, or the nearest end of the range; NaN gives 0. */
+export function toInt64(value: number): bigint {
   if (Number.isNaN(value)) return 0n;
   if (value >= 2 ** 63) return 2n ** 63n - 1n;
   return value <= -(2 ** 63) ? -(2n ** 63n) : BigInt(Math.trunc(value));

@@ -26,9 +26,12 @@ export function jsonPath(path: string): (json: string) => string | null {
     } catch {
       return null;
     }
-    const found = steps.reduce<unknown[]>((values, step) => values.flatMap((v) => follow(v, step)), [
-      root,
-    ]).filter((value) => value !== null);
+    const found = steps.reduce<unknown[]>(
+      (values, step) => values.flatMap((v) => follow(v, step)),
+      [
+        root,
+      ],
+    ).filter((value) => value !== null);
     if (found.length === 0) return null;
     if (found.length > 1) return JSON.stringify(found);
     return typeof found[0] === "string" && !many ? found[0] : JSON.stringify(found[0]);
@@ -69,7 +72,8 @@ function plainJson(type: DataType): (value: unknown) => unknown {
     };
   }
   const item = plainJson("list" in type ? type.list : type.tensor);
-  return (value) => Array.from(value as ArrayLike<unknown>, (each) => each === null ? null : item(each));
+  return (value) =>
+    Array.from(value as ArrayLike<unknown>, (each) => each === null ? null : item(each));
 }
 
 function follow(value: unknown, step: Step): unknown[] {

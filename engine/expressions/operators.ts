@@ -8,7 +8,7 @@ import { type ColumnData, isNumeric, pack, sameType } from "../batch.ts";
 import { allocate } from "./columnar.ts";
 import { comparator, hasSimpleEquality } from "./compare.ts";
 import { accept, castTo, combine, combineRows, constant, type Node } from "./node.ts";
-import { commonType, nameOf, widerNumber } from "./types.ts";
+import { commonType, nameOf, type NumericType, widerNumber } from "./types.ts";
 
 /**
  * `+ - * %`, in the wider of the two types; strings count as float64. Integers wrap. `%` has the
@@ -17,13 +17,15 @@ import { commonType, nameOf, widerNumber } from "./types.ts";
  */
 export function arithmetic(operator: "+" | "-" | "*" | "%", left: Node, right: Node): Node {
   const [a, b] = [accept(left, "number"), accept(right, "number")];
-  if (!isNumeric(a.type) || !isNumeric(b.type)) throw new TypeError("wanted numbers");
-  const type = widerNumber(a.type, b.type);
+  const type = widerNumber(a.type as NumericType, b.type as NumericType);
   const [rows, columns] = type === "int64"
     ? [BIGINT_ROWS[operator], BIGINT_LOOPS[operator]]
     : type === "int32"
     ? [INT32_ROWS[operator], operator === "*" ? multiplyInt32 : NUMBER_LOOPS[operator]]
-    : [type === "float32" ? rounded(FLOAT_ROWS[operator]) : FLOAT_ROWS[operator], NUMBER_LOOPS[operator]];
+    : [
+      type === "float32" ? rounded(FLOAT_ROWS[operator]) : FLOAT_ROWS[operator],
+      NUMBER_LOOPS[operator],
+    ];
   const args = [castTo(a, type)!, castTo(b, type)!];
   const nullable = operator === "%" || args.some((arg) => arg.nullable);
   return combine(type, args, ([x, y], numRows) => {

@@ -100,7 +100,7 @@ const Numeral = createToken({
 const keyword = Object.fromEntries(RESERVED.map((word) => [
   word,
   createToken({
-    name: word,
+    name: word.toUpperCase(),
     pattern: new RegExp(word, "i"),
     longer_alt: Identifier,
     categories: word === "div" ? [Word, Product] : [Word],
@@ -156,9 +156,9 @@ class Grammar extends EmbeddedActionsParser {
   }
 
   readonly top = this.RULE("top", (): Expression => {
-    const expression = this.OR<Expression>([
+    const expression = this.OR([
       {
-        ALT: () => {
+        ALT: (): Expression => {
           this.CONSUME(symbol["*"]!);
           return { kind: "star" };
         },
@@ -182,40 +182,40 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   private readonly named = this.RULE("named", (): Expression => {
-    const of = this.SUBRULE(this.or);
+    const of = this.SUBRULE(this.disjunction);
     return this.OPTION(() => {
       this.CONSUME(keyword.as);
       return { kind: "alias", of, name: this.SUBRULE(this.word) } as const;
     }) ?? of;
   });
 
-  private readonly or = this.RULE("or", (): Expression => {
-    let left = this.SUBRULE(this.and);
+  private readonly disjunction = this.RULE("disjunction", (): Expression => {
+    let left = this.SUBRULE(this.conjunction);
     this.MANY(() => {
       this.CONSUME(keyword.or);
-      left = call("or", left, this.SUBRULE2(this.and));
+      left = call("or", left, this.SUBRULE2(this.conjunction));
     });
     return left;
   });
 
-  private readonly and = this.RULE("and", (): Expression => {
-    let left = this.SUBRULE(this.not);
+  private readonly conjunction = this.RULE("conjunction", (): Expression => {
+    let left = this.SUBRULE(this.negation);
     this.MANY(() => {
       this.CONSUME(keyword.and);
-      left = call("and", left, this.SUBRULE2(this.not));
+      left = call("and", left, this.SUBRULE2(this.negation));
     });
     return left;
   });
 
-  private readonly not = this.RULE("not", (): Expression =>
-    this.OR<Expression>([
+  private readonly negation = this.RULE("negation", (): Expression =>
+    this.OR([
       {
         ALT: () => {
           this.OR2([
             { ALT: () => this.CONSUME(keyword.not) },
             { ALT: () => this.CONSUME(symbol["!"]!) },
           ]);
-          return call("not", this.SUBRULE(this.not));
+          return call("not", this.SUBRULE(this.negation));
         },
       },
       { ALT: () => this.SUBRULE(this.predicate) },
@@ -235,7 +235,7 @@ class Grammar extends EmbeddedActionsParser {
   private readonly is = this.RULE("is", (left: Expression): Expression => {
     this.CONSUME(keyword.is);
     const not = this.OPTION(() => this.CONSUME(keyword.not)) !== undefined;
-    return this.OR<Expression>([
+    return this.OR([
       {
         ALT: () => {
           this.CONSUME(keyword.null);
@@ -266,7 +266,7 @@ class Grammar extends EmbeddedActionsParser {
 
   private readonly test = this.RULE("test", (left: Expression): Expression => {
     const not = this.OPTION(() => this.CONSUME(keyword.not)) !== undefined;
-    const tested = this.OR<Expression>([
+    const tested = this.OR([
       {
         ALT: () => {
           this.CONSUME(keyword.in);
@@ -274,7 +274,7 @@ class Grammar extends EmbeddedActionsParser {
           const items: Expression[] = [];
           this.AT_LEAST_ONE_SEP({
             SEP: symbol[","]!,
-            DEF: () => items.push(this.SUBRULE(this.or)),
+            DEF: () => items.push(this.SUBRULE(this.disjunction)),
           });
           this.CONSUME(symbol[")"]!);
           return call("in", left, ...items);
@@ -299,7 +299,7 @@ class Grammar extends EmbeddedActionsParser {
             this.CONSUME(keyword.escape);
             args.push(this.SUBRULE4(this.comparison));
           });
-          return call(like.image.toLowerCase(), ...args);
+          return this.ACTION(() => call(like.image.toLowerCase(), ...args));
         },
       },
       {
@@ -340,7 +340,7 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   private readonly unary = this.RULE("unary", (): Expression =>
-    this.OR<Expression>([
+    this.OR([
       {
         ALT: () => {
           this.CONSUME(symbol["-"]!);
@@ -360,23 +360,23 @@ class Grammar extends EmbeddedActionsParser {
   private readonly postfix = this.RULE("postfix", (): Expression => {
     let of = this.SUBRULE(this.primary);
     this.MANY(() => {
-      of = this.OR<Expression>([
+      of = this.OR([
         {
-          ALT: () => {
+          ALT: (): Expression => {
             this.CONSUME(symbol["."]!);
             return { kind: "field", of, name: this.SUBRULE(this.word) };
           },
         },
         {
-          ALT: () => {
+          ALT: (): Expression => {
             this.CONSUME(symbol["["]!);
-            const index = this.SUBRULE(this.or);
+            const index = this.SUBRULE(this.disjunction);
             this.CONSUME(symbol["]"]!);
             return { kind: "item", of, index };
           },
         },
         {
-          ALT: () => {
+          ALT: (): Expression => {
             this.CONSUME(symbol["::"]!);
             return { kind: "cast", of, type: this.SUBRULE(this.type) };
           },
@@ -387,9 +387,9 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   private readonly primary = this.RULE("primary", (): Expression =>
-    this.OR<Expression>([
+    this.OR([
       {
-        ALT: () => {
+        ALT: (): Expression => {
           const token = this.CONSUME(Numeral);
           return this.ACTION(() => numeral(token.image));
         },
@@ -413,7 +413,7 @@ class Grammar extends EmbeddedActionsParser {
         },
       },
       {
-        ALT: () => {
+        ALT: (): Expression => {
           this.CONSUME(keyword.null);
           return { kind: "literal", value: null, type: undefined };
         },
@@ -435,13 +435,13 @@ class Grammar extends EmbeddedActionsParser {
       {
         ALT: () => {
           this.CONSUME(symbol["("]!);
-          const inner = this.SUBRULE(this.or);
+          const inner = this.SUBRULE(this.disjunction);
           this.CONSUME(symbol[")"]!);
           return inner;
         },
       },
       {
-        ALT: () => {
+        ALT: (): Expression => {
           const token = this.CONSUME(Quoted);
           return { kind: "column", name: unquote(token.image) };
         },
@@ -453,7 +453,7 @@ class Grammar extends EmbeddedActionsParser {
   private readonly reference = this.RULE("reference", (): Expression => {
     const name = this.CONSUME(Identifier).image;
     return this.OPTION(() =>
-      this.OR<Expression>([
+      this.OR([
         {
           ALT: () => {
             this.CONSUME(symbol["("]!);
@@ -481,17 +481,17 @@ class Grammar extends EmbeddedActionsParser {
 
   private readonly cases = this.RULE("cases", (): Expression => {
     this.CONSUME(keyword.case);
-    const operand = this.OPTION(() => this.SUBRULE(this.or));
+    const operand = this.OPTION(() => this.SUBRULE(this.disjunction));
     const whens: { when: Expression; then: Expression }[] = [];
     this.AT_LEAST_ONE(() => {
       this.CONSUME(keyword.when);
-      const when = this.SUBRULE2(this.or);
+      const when = this.SUBRULE2(this.disjunction);
       this.CONSUME(keyword.then);
-      whens.push({ when, then: this.SUBRULE3(this.or) });
+      whens.push({ when, then: this.SUBRULE3(this.disjunction) });
     });
     const otherwise = this.OPTION2(() => {
       this.CONSUME(keyword.else);
-      return this.SUBRULE4(this.or);
+      return this.SUBRULE4(this.disjunction);
     });
     this.CONSUME(keyword.end);
     return {
@@ -505,7 +505,7 @@ class Grammar extends EmbeddedActionsParser {
   private readonly casts = this.RULE("casts", (): Expression => {
     this.CONSUME(keyword.cast);
     this.CONSUME(symbol["("]!);
-    const of = this.SUBRULE(this.or);
+    const of = this.SUBRULE(this.disjunction);
     this.CONSUME(keyword.as);
     const type = this.SUBRULE(this.type);
     this.CONSUME(symbol[")"]!);
@@ -539,7 +539,7 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   private readonly field = this.RULE("field", (): Field =>
-    this.OR<Field>([
+    this.OR([
       {
         GATE: () => !BARE_TYPE_ENDS.has(this.LA(2).tokenType),
         ALT: () => {

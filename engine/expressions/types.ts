@@ -36,10 +36,12 @@ export const TYPE_NAMES: Readonly<Record<string, ScalarType>> = {
 };
 
 const WIDTH = { int32: 0, int64: 1, float32: 2, float64: 3 } as const;
-type Numeric = keyof typeof WIDTH;
+
+/** The numeric types. */
+export type NumericType = keyof typeof WIDTH;
 
 /** The wider of two numeric types: int32 < int64 < float32 < float64. */
-export function widerNumber(a: Numeric, b: Numeric): Numeric {
+export function widerNumber(a: NumericType, b: NumericType): NumericType {
   return WIDTH[a] >= WIDTH[b] ? a : b;
 }
 
