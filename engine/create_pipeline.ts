@@ -28,7 +28,7 @@ export async function createPipeline(
   registry: Registry,
   host: PipelineHost,
 ): Promise<Pipeline> {
-  const context: TransformContext = {
+  const context: Omit<TransformContext, "input"> = {
     ...host,
     Batch,
     Schema,
@@ -51,13 +51,16 @@ export async function createPipeline(
   async function createStages(): Promise<void> {
     for (const [position, use] of plan.transforms.entries()) {
       const plugin = await registry.resolve("transform", use.name);
-      const transform = await plugin.create(registry.checkOptions(plugin, use.options), context);
+      const transform = await plugin.create(registry.checkOptions(plugin, use.options), {
+        ...context,
+        input: schemas[position],
+      });
       stages.push({ name: use.name, transform, schema: schemas[position + 1] });
     }
     const sink = await registry.resolve("sink", plan.sink.name);
     if (sink.prepare !== undefined) {
       const options = registry.checkOptions(sink, plan.sink.options);
-      const transform = await sink.prepare(options, context);
+      const transform = await sink.prepare(options, { ...context, input: schemas.at(-1) });
       stages.push({ name: plan.sink.name, transform, schema: undefined });
     }
   }

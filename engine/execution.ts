@@ -10,6 +10,7 @@ import type { Batch } from "./batch.ts";
 import type { PartitionInit } from "./partition_protocol.ts";
 import type { Plan } from "./plan.ts";
 import type { BatchRecord } from "./progress.ts";
+import { sleep } from "./sleep.ts";
 
 /** What an execution is given by its query. */
 export interface ExecutionHost {
@@ -82,20 +83,4 @@ export function addBatch(
       }
     }
   }
-}
-
-/** Waits, unless the signal is aborted first: then it throws the signal's reason. */
-export function sleep(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (signal.aborted) return reject(signal.reason);
-    const onAbort = () => {
-      clearTimeout(timer);
-      reject(signal.reason);
-    };
-    const timer = setTimeout(() => {
-      signal.removeEventListener("abort", onAbort);
-      resolve();
-    }, ms);
-    signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

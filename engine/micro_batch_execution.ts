@@ -9,9 +9,10 @@ import { isDeepStrictEqual } from "node:util";
 import type { Offset, ReplayableSource, ServiceInfo } from "../plugins/contract.ts";
 import { Batch } from "./batch.ts";
 import { Dispatcher, type Work } from "./dispatcher.ts";
-import { addBatch, type Execution, type ExecutionHost, sleep } from "./execution.ts";
+import { addBatch, type Execution, type ExecutionHost } from "./execution.ts";
 import type { PartitionResult } from "./partition_protocol.ts";
 import { pauseOf } from "./pipeline.ts";
+import { sleep } from "./sleep.ts";
 
 /** How often a source that cannot say when there is more is asked, in ms. */
 const POLL_MS = 100;
@@ -123,7 +124,7 @@ export class MicroBatchExecution implements Execution {
       const began = performance.now();
       // Asked before the offset, so that what came in between is not missed at the end.
       const ended = this.#source.ended?.() ?? false;
-      const latest = await this.#patiently(() => this.#source.latestOffset());
+      const latest = await this.#patiently(() => this.#source.latestOffset(this.#position));
       if (latest !== null && !isDeepStrictEqual(latest, this.#position)) {
         await this.#batch(this.#position, latest, false, performance.now() - began);
         this.#position = latest;

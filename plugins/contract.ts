@@ -95,6 +95,11 @@ export interface SourceContext extends PluginContext {
 /** What a transform gets besides: a way to answer a row at once. */
 export interface TransformContext extends PluginContext {
   /**
+   * The columns of the batches it will be given, so that it can prepare for them; undefined when only
+   * the data can tell.
+   */
+  readonly input: Schema | undefined;
+  /**
    * Answers the request of a row before the pipeline ends. The transform then leaves the row out of
    * the batch it returns. In a query without requests this does nothing.
    */
@@ -219,15 +224,18 @@ export type Offset = Json;
  * batch, and calls `commit(end)` after the sink has it, so a batch cut short by a crash is read again.
  */
 export interface ReplayableSource {
-  /** The newest position there is, or null when there is nothing yet. */
-  latestOffset(): Promise<Offset | null> | Offset | null;
+  /**
+   * The newest position there is, or null when there is nothing yet.
+   * @param start where the last batch ended, maybe in an earlier run; null before the first one
+   */
+  latestOffset(start: Offset | null): Promise<Offset | null> | Offset | null;
   /** The rows after `start` (null: from the beginning) up to and including `end`; always the same ones. */
   getBatch(start: Offset | null, end: Offset): Promise<Batch> | Batch;
   /** Rows up to here will not be asked for again. */
   commit(end: Offset): Promise<void> | void;
   /** Resolves when there may be more than `after`. The engine polls without it. */
   waitForMore?(after: Offset | null, signal: AbortSignal): Promise<void>;
-  /** Whether the source has ended: nothing comes after `latestOffset()`. */
+  /** Whether the source has ended: nothing comes after what `latestOffset` gives now. */
   ended?(): boolean;
   close(): Promise<void> | void;
 }

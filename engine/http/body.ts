@@ -28,17 +28,17 @@ const EMPTY = new Uint8Array(0);
  *   does not decompress
  */
 export function readBody(request: Request, maxBytes: number): Promise<Uint8Array> | Uint8Array {
-  if (request.body === null) return EMPTY;
   const { headers } = request;
   const length = headers.get("content-length");
   const encoding = headers.get("content-encoding");
-  if (length !== null && Number(length) > maxBytes) {
-    throw tooLarge(maxBytes);
-  }
-  if (encoding === null || encoding === "identity") {
+  if (length !== null) {
+    if (Number(length) > maxBytes) throw tooLarge(maxBytes);
     // The server holds senders to their Content-Length, so a body that has one is bounded by it.
-    return length === null ? collect(request.body, maxBytes) : request.bytes();
+    // Asking for `request.body` would make a stream, which costs more than all the rest.
+    if (encoding === null || encoding === "identity") return request.bytes();
   }
+  if (request.body === null) return EMPTY;
+  if (encoding === null || encoding === "identity") return collect(request.body, maxBytes);
   const format = FORMATS[encoding.trim().toLowerCase()];
   if (format === undefined) {
     throw new HttpError(
