@@ -274,9 +274,14 @@ export interface TransformPlugin<Options = unknown> extends PluginBase<Options> 
   readonly kind: "transform";
   /**
    * The columns of the batches it returns, given those it gets. Throw a `PlanError` when the input
-   * does not fit. Leave it out when only the data can tell: checks downstream then wait for the data.
+   * does not fit. Leave it out, or return undefined, when only the data can tell: checks downstream then
+   * wait for the data.
    */
-  outputSchema?(options: Options, input: Schema, context: PlanContext): Schema | Promise<Schema>;
+  outputSchema?(
+    options: Options,
+    input: Schema,
+    context: PlanContext,
+  ): Schema | undefined | Promise<Schema | undefined>;
   /**
    * The columns it needs, given those that are needed after it; columns nobody needs are never made.
    * Without it, all are.

@@ -93,7 +93,8 @@ const RESPONSE_FIELDS: readonly string[] = ["statusCode", "headers", "entity"];
 
 type StructType = Extract<DataType, { struct: readonly Field[] }>;
 
-function isResponse(type: DataType): type is StructType {
+/** Whether values of a type are whole responses: structs of `statusCode`, `entity` and maybe `headers`. */
+export function isResponse(type: DataType): type is StructType {
   if (typeof type === "string" || !("struct" in type)) return false;
   const names = type.struct.map(({ name }) => name);
   return names.includes("statusCode") && names.includes("entity") &&
