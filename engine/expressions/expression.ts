@@ -92,9 +92,21 @@ export function numberLiteral(value: number): Expression {
   };
 }
 
+/** `-operand`. Of a number literal it is one: so the least integers can be written. Integers wrap. */
+export function negative(operand: Expression): Expression {
+  const call: Expression = { kind: "call", name: "negative", args: [operand] };
+  if (operand.kind !== "literal") return call;
+  const { value, type } = operand;
+  if (typeof value === "bigint") {
+    return { kind: "literal", value: BigInt.asIntN(64, -value), type };
+  }
+  if (typeof value !== "number") return call;
+  return { kind: "literal", value: type === "int32" ? (0 - value) | 0 : -value, type };
+}
+
 /** Quotes a name where it must be. */
 export function quoteName(name: string): string {
-  return PLAIN_NAME.test(name) && !RESERVED_SET.has(name.toLowerCase()) && name !== NOW
+  return PLAIN_NAME.test(name) && !RESERVED_SET.has(name.toLowerCase()) && !NOW.test(name)
     ? name
     : `\`${name.replaceAll("`", "``")}\``;
 }
@@ -105,8 +117,24 @@ export function quoteString(text: string): string {
   return `'${escaped}'`;
 }
 
-const NOW = "current_timestamp";
-const PLAIN_NAME = /^[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*$/;
+/** A name that needs no backticks, unless it is reserved. */
+export const NAME = /[\p{L}_][\p{L}\p{M}\p{N}_]*/u;
+
+/** A type in DDL that reads back as it is, with odd names of fields between backticks. */
+export function printType(type: DataType): string {
+  if (typeof type === "string" || "tensor" in type) return typeName(type);
+  if ("list" in type) return `list<${printType(type.list)}>`;
+  const fields = type.struct.map((field) =>
+    `${quoteName(field.name)}: ${printType(field.type)}${
+      field.nullable === false ? " not null" : ""
+    }`
+  );
+  return `struct<${fields.join(", ")}>`;
+}
+
+// Alone, the word is a call.
+const NOW = /^current_timestamp$/i;
+const PLAIN_NAME = new RegExp(`^${NAME.source}$`, "u");
 const RESERVED_SET: ReadonlySet<string> = new Set(RESERVED);
 const ESCAPES: Record<string, string> = {
   "\\": "\\\\",
@@ -121,24 +149,24 @@ const ESCAPES: Record<string, string> = {
 const OR = 1, AND = 2, NOT = 3, PREDICATE = 4, COMPARISON = 5, SUM = 6, PRODUCT = 7;
 const UNARY = 8, POSTFIX = 9;
 
-const BINARY: Readonly<Record<string, number>> = {
-  or: OR,
-  and: AND,
-  "=": COMPARISON,
-  "<=>": COMPARISON,
-  "!=": COMPARISON,
-  "<": COMPARISON,
-  "<=": COMPARISON,
-  ">": COMPARISON,
-  ">=": COMPARISON,
-  "+": SUM,
-  "-": SUM,
-  "||": SUM,
-  "*": PRODUCT,
-  "/": PRODUCT,
-  "%": PRODUCT,
-  div: PRODUCT,
-};
+const BINARY: ReadonlyMap<string, number> = new Map([
+  ["or", OR],
+  ["and", AND],
+  ["=", COMPARISON],
+  ["<=>", COMPARISON],
+  ["!=", COMPARISON],
+  ["<", COMPARISON],
+  ["<=", COMPARISON],
+  [">", COMPARISON],
+  [">=", COMPARISON],
+  ["+", SUM],
+  ["-", SUM],
+  ["||", SUM],
+  ["*", PRODUCT],
+  ["/", PRODUCT],
+  ["%", PRODUCT],
+  ["div", PRODUCT],
+]);
 
 /** Prints an expression, in parentheses when it binds less tightly than `outer`. */
 function printAt(expression: Expression, outer: number): string {
@@ -157,7 +185,7 @@ function printBare(expression: Expression): [text: string, binding: number] {
     case "item":
       return [`${printAt(expression.of, POSTFIX)}[${print(expression.index)}]`, POSTFIX];
     case "cast":
-      return [`cast(${print(expression.of)} as ${typeName(expression.type)})`, POSTFIX];
+      return [`cast(${print(expression.of)} as ${printType(expression.type)})`, POSTFIX];
     case "alias":
       return [`${print(expression.of)} as ${quoteName(expression.name)}`, 0];
     case "star":
@@ -179,37 +207,35 @@ function printBare(expression: Expression): [text: string, binding: number] {
 
 function printCall(name: string, args: readonly Expression[]): [string, number] {
   const at = (index: number, outer: number) => printAt(args[index]!, outer);
-  const binary = BINARY[name];
-  if (binary !== undefined) {
+  const { length } = args;
+  const binary = BINARY.get(name);
+  if (binary !== undefined && length === 2) {
     return [`${at(0, binary)} ${name} ${at(1, binary + 1)}`, binary];
   }
-  switch (name) {
-    case "not":
-      return [`not ${at(0, NOT)}`, NOT];
-    case "negative": {
-      const operand = at(0, UNARY);
-      return [operand.startsWith("-") ? `-(${operand})` : `-${operand}`, UNARY];
-    }
-    case "isnull":
-      return [`${at(0, PREDICATE)} is null`, PREDICATE];
-    case "isnotnull":
-      return [`${at(0, PREDICATE)} is not null`, PREDICATE];
-    case "in":
-      return [`${at(0, PREDICATE)} in (${args.slice(1).map(print).join(", ")})`, PREDICATE];
-    case "between":
-      return [
-        `${at(0, PREDICATE)} between ${at(1, COMPARISON)} and ${at(2, COMPARISON)}`,
-        PREDICATE,
-      ];
-    case "like":
-    case "ilike":
-    case "rlike": {
-      const escape = args.length > 2 ? ` escape ${at(2, COMPARISON)}` : "";
-      return [`${at(0, PREDICATE)} ${name} ${at(1, COMPARISON)}${escape}`, PREDICATE];
-    }
-    default:
-      return [`${name}(${args.map(print).join(", ")})`, POSTFIX];
+  if (name === "not" && length === 1) return [`not ${at(0, NOT)}`, NOT];
+  if (name === "negative" && length === 1) {
+    const operand = at(0, UNARY);
+    return [operand.startsWith("-") ? `-(${operand})` : `-${operand}`, UNARY];
   }
+  if (name === "isnull" && length === 1) return [`${at(0, PREDICATE)} is null`, PREDICATE];
+  if (name === "isnotnull" && length === 1) return [`${at(0, PREDICATE)} is not null`, PREDICATE];
+  if (name === "in" && length > 1) {
+    return [`${at(0, PREDICATE)} in (${args.slice(1).map(print).join(", ")})`, PREDICATE];
+  }
+  if (name === "between" && length === 3) {
+    const [low, high] = [at(1, COMPARISON), at(2, COMPARISON)];
+    return [`${at(0, PREDICATE)} between ${low} and ${high}`, PREDICATE];
+  }
+  if ((name === "like" || name === "ilike") && (length === 2 || length === 3)) {
+    const escape = length === 3 ? ` escape ${at(2, COMPARISON)}` : "";
+    return [`${at(0, PREDICATE)} ${name} ${at(1, COMPARISON)}${escape}`, PREDICATE];
+  }
+  if (name === "rlike") {
+    if (length === 2) return [`${at(0, PREDICATE)} rlike ${at(1, COMPARISON)}`, PREDICATE];
+    // Called wrongly: the word of the operator is no name of a function.
+    name = "regexp_like";
+  }
+  return [`${name}(${args.map(print).join(", ")})`, POSTFIX];
 }
 
 function printLiteral(value: LiteralValue, type: DataType | undefined): [string, number] {

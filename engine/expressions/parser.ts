@@ -6,21 +6,24 @@
  * is a quote and `\n \r \t \b \0 \Z \\ \' \" \uXXXX` are escapes; a backslash before anything else
  * stays (Spark drops it), so the regular expression `'\d+'` means what it says. `r'...'` has no
  * escapes. `X'00ff'` is binary; `1L` is an int64, `1F` a float32, `1.0`, `1e3` and `1D` are float64.
+ * A whole number beyond int32 is an int64. Positions in messages count from 1.
  *
  * @module
  */
 import {
   createToken,
+  defaultParserErrorProvider,
   EmbeddedActionsParser,
   EOF,
   type IRecognitionException,
   type IToken,
   Lexer,
+  tokenLabel,
   type TokenType,
 } from "chevrotain";
 import { PlanError } from "../../plugins/errors.ts";
 import { type DataType, type Field, Schema } from "../batch.ts";
-import { columnsOf, type Expression, print, RESERVED } from "./expression.ts";
+import { columnsOf, type Expression, NAME, negative, print, RESERVED } from "./expression.ts";
 import { canonicalName } from "./functions.ts";
 import { nearest, TYPE_NAMES } from "./types.ts";
 
@@ -66,19 +69,26 @@ export function parseSchema(ddl: string): Schema {
   }
 }
 
-const Word = createToken({ name: "Word", pattern: Lexer.NA });
+const Word = createToken({ name: "Word", label: "a name", pattern: Lexer.NA });
 const Compare = createToken({ name: "Compare", pattern: Lexer.NA });
 const Sum = createToken({ name: "Sum", pattern: Lexer.NA });
 const Product = createToken({ name: "Product", pattern: Lexer.NA });
 
+const NAME_AT = new RegExp(NAME.source, "uy");
 const Identifier = createToken({
   name: "Identifier",
-  pattern: /[A-Za-z_\u0080-\uffff][\w\u0080-\uffff]*/,
+  label: "a name",
+  // As a function: of a regular expression's flags the lexer keeps only `i`.
+  pattern: (text, offset) => {
+    NAME_AT.lastIndex = offset;
+    return NAME_AT.exec(text) as [string] | null;
+  },
   categories: [Word],
+  line_breaks: false,
 });
 const Quoted = createToken({
   name: "Quoted",
-  pattern: /`(?:[^`]|``)+`/,
+  pattern: /`(?:[^`]|``)*`/,
   categories: [Word],
   line_breaks: true,
 });
@@ -101,6 +111,7 @@ const keyword = Object.fromEntries(RESERVED.map((word) => [
   word,
   createToken({
     name: word.toUpperCase(),
+    label: `"${word}"`,
     pattern: new RegExp(word, "i"),
     longer_alt: Identifier,
     categories: word === "div" ? [Word, Product] : [Word],
@@ -118,6 +129,7 @@ const symbol = Object.fromEntries(
       text,
       createToken({
         name: text,
+        label: `"${text}"`,
         pattern: text,
         categories: [[Compare], [Sum], [Product], []][group]!,
       }),
@@ -151,7 +163,15 @@ const TOKENS = [
 /** One rule for each level of precedence, the loosest first, as Spark's grammar has them. */
 class Grammar extends EmbeddedActionsParser {
   constructor() {
-    super(TOKENS, { maxLookahead: 2 });
+    super(TOKENS, {
+      maxLookahead: 1,
+      skipValidations: true,
+      errorMessageProvider: {
+        ...defaultParserErrorProvider,
+        buildMismatchTokenMessage: ({ expected }) =>
+          expected === EOF ? "" : `, wanted ${tokenLabel(expected)}`,
+      },
+    });
     this.performSelfAnalysis();
   }
 
@@ -176,7 +196,7 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   readonly schema = this.RULE("schema", (): Field[] => {
-    const fields = this.SUBRULE(this.fields);
+    const fields = this.SUBRULE(this.fields, { ARGS: [true] });
     this.CONSUME(EOF);
     return fields;
   });
@@ -344,8 +364,12 @@ class Grammar extends EmbeddedActionsParser {
       {
         ALT: () => {
           this.CONSUME(symbol["-"]!);
+          const { image } = this.LA(1);
           const operand = this.SUBRULE(this.unary);
-          return this.ACTION(() => negative(operand));
+          // Without its sign the least int32 is none.
+          return this.ACTION(() =>
+            image === "2147483648" && operand.kind === "literal" ? LEAST_INT32 : negative(operand)
+          );
         },
       },
       {
@@ -391,7 +415,7 @@ class Grammar extends EmbeddedActionsParser {
       {
         ALT: (): Expression => {
           const token = this.CONSUME(Numeral);
-          return this.ACTION(() => numeral(token.image));
+          return this.ACTION(() => at(token, () => numeral(token.image)));
         },
       },
       {
@@ -451,7 +475,8 @@ class Grammar extends EmbeddedActionsParser {
 
   /** A column, a call, or `timestamp '...'`. */
   private readonly reference = this.RULE("reference", (): Expression => {
-    const name = this.CONSUME(Identifier).image;
+    const token = this.CONSUME(Identifier);
+    const { image: name } = token;
     return this.OPTION(() =>
       this.OR([
         {
@@ -463,13 +488,13 @@ class Grammar extends EmbeddedActionsParser {
               DEF: () => args.push(this.SUBRULE(this.named)),
             });
             this.CONSUME(symbol[")"]!);
-            return this.ACTION(() => call(canonicalName(name), ...args));
+            return this.ACTION(() => callNamed(canonicalName(name), args));
           },
         },
         {
           ALT: () => {
-            const token = this.CONSUME(Text);
-            return this.ACTION(() => typed(name, unescape(token.image)));
+            const value = this.CONSUME(Text);
+            return this.ACTION(() => typed(token, value));
           },
         },
       ])
@@ -518,30 +543,31 @@ class Grammar extends EmbeddedActionsParser {
   });
 
   private readonly type = this.RULE("type", (): DataType => {
-    const name = this.CONSUME(Identifier).image;
+    const token = this.CONSUME(Identifier);
+    const name = this.ACTION(() => at(token, () => typeWord(token.image)));
     return this.OPTION(() => {
       this.CONSUME(symbol["<"]!);
-      const inner = this.SUBRULE(this.fields);
+      const inner = this.SUBRULE(this.fields, { ARGS: [name === "struct"] });
       this.CONSUME(symbol[">"]!);
       const shape = this.OPTION2(() => this.SUBRULE(this.shape));
-      return this.ACTION(() => nested(name, inner, shape));
-    }) ?? this.ACTION(() => scalar(name));
+      return this.ACTION(() => at(token, () => nested(name, inner, shape)));
+    }) ?? this.ACTION(() => at(token, () => scalar(name)));
   });
 
-  /** The fields of a struct; for a list or a tensor one bare type, as a field without a name. */
-  private readonly fields = this.RULE("fields", (): Field[] => {
+  /** The fields of a struct or schema; for a list or a tensor bare types, as fields without names. */
+  private readonly fields = this.RULE("fields", (named: boolean): Field[] => {
     const fields: Field[] = [];
     this.AT_LEAST_ONE_SEP({
       SEP: symbol[","]!,
-      DEF: () => fields.push(this.SUBRULE(this.field)),
+      DEF: () => fields.push(this.SUBRULE(this.field, { ARGS: [named] })),
     });
     return fields;
   });
 
-  private readonly field = this.RULE("field", (): Field =>
+  private readonly field = this.RULE("field", (named: boolean): Field =>
     this.OR([
       {
-        GATE: () => !BARE_TYPE_ENDS.has(this.LA(2).tokenType),
+        GATE: () => named,
         ALT: () => {
           const name = this.SUBRULE(this.word);
           this.OPTION(() => this.CONSUME(symbol[":"]!));
@@ -553,7 +579,7 @@ class Grammar extends EmbeddedActionsParser {
           return { name, type, ...(required === undefined ? {} : { nullable: false }) };
         },
       },
-      { ALT: () => ({ name: "", type: this.SUBRULE2(this.type) }) },
+      { GATE: () => !named, ALT: () => ({ name: "", type: this.SUBRULE2(this.type) }) },
     ]));
 
   private readonly shape = this.RULE("shape", (): number[] => {
@@ -571,17 +597,20 @@ class Grammar extends EmbeddedActionsParser {
 const TRUE: Expression = { kind: "literal", value: true, type: "boolean" };
 const FALSE: Expression = { kind: "literal", value: false, type: "boolean" };
 const SAME_OPERATOR: Readonly<Record<string, string>> = { "==": "=", "<>": "!=" };
-const BARE_TYPE_ENDS: ReadonlySet<TokenType> = new Set([
-  symbol["<"]!,
-  symbol[">"]!,
-  symbol[","]!,
-  EOF,
-]);
+const LEAST_INT32: Expression = { kind: "literal", value: -(2 ** 31), type: "int32" };
 
 let tools: { lexer: Lexer; grammar: Grammar } | undefined;
 
 function parse<T>(what: string, source: string, rule: (grammar: Grammar) => T): T {
-  tools ??= { lexer: new Lexer(TOKENS), grammar: new Grammar() };
+  // The tests build both with validations on.
+  tools ??= {
+    lexer: new Lexer(TOKENS, {
+      skipValidations: true,
+      positionTracking: "onlyOffset",
+      safeMode: true,
+    }),
+    grammar: new Grammar(),
+  };
   const { lexer, grammar } = tools;
   const fail = (message: string, cause?: unknown) =>
     new PlanError(`Cannot parse ${what} ${JSON.stringify(source)}: ${message}`, { cause });
@@ -615,7 +644,8 @@ function describe(error: IRecognitionException, source: string): string {
   const reserved = (RESERVED as readonly string[]).includes(token.image.toLowerCase())
     ? `; "${token.image}" is reserved: as a name it stands between backticks`
     : "";
-  return `position ${token.startOffset + 1}: unexpected ${show(token)}${reserved}`;
+  const wanted = error.name === "MismatchedTokenException" ? error.message : "";
+  return `position ${token.startOffset + 1}: unexpected ${show(token)}${wanted}${reserved}`;
 }
 
 function show(token: IToken): string {
@@ -630,15 +660,19 @@ function negated(not: boolean, expression: Expression): Expression {
   return not ? call("not", expression) : expression;
 }
 
-/** `-5` is a literal, so that the smallest integers can be written; integers wrap as they do in Spark. */
-function negative(operand: Expression): Expression {
-  if (operand.kind !== "literal") return call("negative", operand);
-  const { value, type } = operand;
-  if (typeof value === "bigint") {
-    return { kind: "literal", value: BigInt.asIntN(64, -value), type };
+/** Text that says `negative(5)` means `-5`. */
+function callNamed(name: string, args: readonly Expression[]): Expression {
+  return name === "negative" && args.length === 1 ? negative(args[0]!) : call(name, ...args);
+}
+
+/** Says where an error is. */
+function at<T>(token: IToken, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    const { message } = error as Error;
+    throw new SyntaxError(`position ${token.startOffset + 1}: ${message}`, { cause: error });
   }
-  if (typeof value !== "number") return call("negative", operand);
-  return { kind: "literal", value: type === "int32" ? (0 - value) | 0 : -value, type };
 }
 
 function numeral(image: string): Expression {
@@ -655,10 +689,10 @@ function numeral(image: string): Expression {
     if (value > 2n ** 63n) throw new RangeError(`${image} is out of the range of int64`);
     return { kind: "literal", value, type: "int64" };
   }
-  const value = Number(digits);
-  return suffix === "F"
-    ? { kind: "literal", value: Math.fround(value), type: "float32" }
-    : { kind: "literal", value, type: "float64" };
+  const type = suffix === "F" ? "float32" : "float64";
+  const value = type === "float32" ? Math.fround(Number(digits)) : Number(digits);
+  if (!Number.isFinite(value)) throw new RangeError(`${image} is out of the range of ${type}`);
+  return { kind: "literal", value, type };
 }
 
 function text(value: string): Expression {
@@ -670,11 +704,11 @@ function bytes(hex: string): Expression {
   return { kind: "literal", value, type: "binary" };
 }
 
-function typed(name: string, value: string): Expression {
-  if (name.toLowerCase() !== "timestamp") {
-    throw new SyntaxError(`unexpected '${value}' after "${name}"`);
+function typed(name: IToken, value: IToken): Expression {
+  if (name.image.toLowerCase() !== "timestamp") {
+    throw new SyntaxError(`position ${value.startOffset + 1}: unexpected ${show(value)}`);
   }
-  return { kind: "cast", of: text(value), type: "timestamp" };
+  return { kind: "cast", of: text(unescape(value.image)), type: "timestamp" };
 }
 
 function unquote(image: string): string {
@@ -705,44 +739,50 @@ function unescape(image: string): string {
   );
 }
 
+const NESTED = ["struct", "array", "list", "tensor"];
+
+/** The name of a type in lower case. */
+function typeWord(image: string): string {
+  const name = image.toLowerCase();
+  if (Object.hasOwn(TYPE_NAMES, name) || NESTED.includes(name)) return name;
+  const known = [...Object.keys(TYPE_NAMES), ...NESTED];
+  throw new SyntaxError(`unknown type "${image}"; ${nearest(name, known)}`);
+}
+
 function scalar(name: string): DataType {
-  const type = TYPE_NAMES[name.toLowerCase()];
-  if (type === undefined) throw unknownType(name);
+  const type = TYPE_NAMES[name];
+  if (type === undefined) throw new SyntaxError(`wanted ${NESTED_USAGE[name]}, given ${name}`);
   return type;
 }
 
+const NESTED_USAGE: Readonly<Record<string, string>> = {
+  struct: "struct<name: type, ...>",
+  array: "array<type>",
+  list: "list<type>",
+  tensor: "tensor<int32, int64, float32 or float64>[size, ...]",
+};
+
 function nested(name: string, inner: readonly Field[], shape: readonly number[] | undefined) {
-  const [first] = inner;
-  const bare = inner.length === 1 && first!.name === "" ? first!.type : undefined;
-  const wrong = (wanted: string) => new SyntaxError(`wanted ${wanted}`);
-  switch (name.toLowerCase()) {
+  const bare = inner.length === 1 ? inner[0]!.type : undefined;
+  const wrong = () => new SyntaxError(`wanted ${NESTED_USAGE[name] ?? `${name} alone`}`);
+  switch (name) {
     case "struct":
-      if (inner.some((field) => field.name === "") || shape !== undefined) {
-        throw wrong("struct<name: type, ...>");
-      }
+      if (shape !== undefined) throw wrong();
       if (new Set(inner.map((field) => field.name)).size < inner.length) {
         throw new SyntaxError("a struct has two fields of the same name");
       }
       return { struct: inner };
     case "array":
     case "list":
-      if (bare === undefined || shape !== undefined) throw wrong(`${name}<type>`);
+      if (bare === undefined || shape !== undefined) throw wrong();
       return { list: bare };
     case "tensor":
       if (
         bare !== "int32" && bare !== "int64" && bare !== "float32" && bare !== "float64" ||
         shape === undefined || !shape.every((size) => Number.isInteger(size))
-      ) {
-        throw wrong("tensor<int32, int64, float32 or float64>[size, ...]");
-      }
+      ) throw wrong();
       return { tensor: bare, shape };
     default:
-      throw unknownType(name);
+      throw wrong();
   }
-}
-
-function unknownType(name: string): SyntaxError {
-  return new SyntaxError(
-    `unknown type "${name}"; ${nearest(name.toLowerCase(), Object.keys(TYPE_NAMES))}`,
-  );
 }
