@@ -6,10 +6,9 @@
  */
 import * as v from "valibot";
 import { Batch, Schema } from "../engine/batch.ts";
+import { loadFunction } from "../engine/expressions/compile.ts";
 import { defineSink, type Json, type PluginLogger } from "../plugins/contract.ts";
-import { PlanError } from "../plugins/errors.ts";
 import { importModule } from "../plugins/loader.ts";
-import { nearest } from "../plugins/nearest.ts";
 
 const options = v.strictObject({
   module: v.pipe(
@@ -69,19 +68,11 @@ export default defineSink<ForeachBatchOptions>({
   placement: "head",
   create: async ({ module, export: name, options }, context) => {
     const { baseUrl, logger, signal } = context;
-    const exports = await importModule(module, baseUrl);
-    const f = Object.hasOwn(exports, name) ? exports[name] : undefined;
-    if (typeof f !== "function") {
-      const names = Object.keys(exports).filter((key) => typeof exports[key] === "function");
-      throw new PlanError(
-        `Cannot use "${name}" of "${module}": it exports no such function; ${nearest(name, names)}`,
-        { path: ["export"] },
-      );
-    }
+    const f = await loadFunction(module, name, importModule, baseUrl) as ForeachBatchFunction;
     const given: ForeachBatchContext = { options: options as Json, logger, signal, Batch, Schema };
     return {
       addBatch: async (batchId, batch) => {
-        await (f as ForeachBatchFunction)(batch, batchId, given);
+        await f(batch, batchId, given);
       },
     };
   },

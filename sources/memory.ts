@@ -6,11 +6,12 @@
  * @module
  */
 import * as v from "valibot";
-import { Batch, type Schema } from "../engine/batch.ts";
-import { jsonReader } from "../engine/expressions/json_value.ts";
+import { Batch, pack, type Schema } from "../engine/batch.ts";
 import { parseSchema } from "../engine/expressions/parser.ts";
+import { JsonReader } from "../engine/json_reader.ts";
 import { defineSource, type Json, type ReplayableSource } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
+import { nearest } from "../plugins/nearest.ts";
 
 const options = v.strictObject({
   schema: v.pipe(
@@ -21,7 +22,8 @@ const options = v.strictObject({
   rows: v.pipe(
     v.optional(v.array(v.record(v.string(), v.unknown())), []),
     v.description(
-      "Rows as JSON: int64 as a number or text, timestamp as ISO text, binary as base64.",
+      "Rows as JSON; a column that is left out is null. Timestamps are ISO 8601 text or seconds " +
+        "since 1970, binary is base64 text.",
     ),
   ),
   name: v.pipe(
@@ -70,7 +72,7 @@ export default defineSource<MemorySourceOptions>({
 /** Rows for the `memory` source of a name; see {@linkcode memoryStream}. */
 export class MemoryStream {
   readonly #rows: Readonly<Record<string, unknown>>[] = [];
-  #waiting: (() => void)[] = [];
+  readonly #waiting = new Set<() => void>();
   #ended = false;
 
   /** Number of rows added so far. */
@@ -108,13 +110,19 @@ export class MemoryStream {
   /** Resolves at the next change, or when the signal is aborted. */
   changed(signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      signal.addEventListener("abort", () => resolve(), { once: true });
+      const wake = () => {
+        this.#waiting.delete(wake);
+        signal.removeEventListener("abort", wake);
+        resolve();
+      };
+      if (signal.aborted) return wake();
+      this.#waiting.add(wake);
+      signal.addEventListener("abort", wake);
     });
   }
 
   #wake(): void {
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (const wake of this.#waiting) wake();
   }
 }
 
@@ -142,8 +150,9 @@ class MemorySource implements ReplayableSource {
     this.#stream = stream;
   }
 
-  latestOffset(): number | null {
-    return this.#length() || null;
+  latestOffset(start: Json): number | null {
+    // After a restart code has yet to add again what was there before.
+    return Math.max((start ?? 0) as number, this.#length()) || null;
   }
 
   getBatch(start: Json, end: Json): Batch {
@@ -187,24 +196,17 @@ function parseDdl(schema: string): Schema {
 }
 
 function toBatch(schema: Schema, rows: MemorySourceOptions["rows"]): Batch {
-  const read = jsonReader({ struct: schema.fields });
-  return Batch.fromRows(
-    schema,
-    rows.map((row, position) => {
-      const unknown = Object.keys(row).find((name) => !schema.has(name));
-      if (unknown !== undefined) {
-        throw new PlanError(`Unknown column "${unknown}": there are ${schema.names.join(", ")}`, {
-          path: ["rows", position, unknown],
-        });
-      }
-      try {
-        return read(row) as Record<string, unknown>;
-      } catch (error) {
-        throw new PlanError(`Cannot read row ${position}: ${(error as Error).message}`, {
-          path: ["rows", position],
-          cause: error,
-        });
-      }
-    }),
-  );
+  const reader = new JsonReader(schema, "given");
+  const columns: unknown[][] = schema.fields.map(() => []);
+  for (const [position, row] of rows.entries()) {
+    const unknown = Object.keys(row).find((name) => !schema.has(name));
+    const wrong = unknown === undefined
+      ? reader.readRow(row, columns, position)
+      : `unknown column "${unknown}"; ${nearest(unknown, schema.names)}`;
+    if (wrong !== undefined) {
+      throw new PlanError(`Cannot read row ${position}: ${wrong}`, { path: ["rows", position] });
+    }
+  }
+  const packed = schema.fields.map(({ type }, position) => pack(type, columns[position]!));
+  return new Batch(schema, packed, rows.length);
 }

@@ -30,6 +30,8 @@ const SCHEMA = new Schema([
 
 /** Shortest wait for the next rows, in ms: a batch a row would cost more than it is worth. */
 const MIN_WAIT_MS = 10;
+/** Longest wait, in ms: the clock may be set meanwhile. */
+const MAX_WAIT_MS = 60_000;
 
 export default defineSource<RateSourceOptions>({
   kind: "source",
@@ -65,8 +67,10 @@ class RateSource implements ReplayableSource {
   }
 
   latestOffset(after: Json): Json {
-    this.#start ??= (after as RateOffset | null)?.start ?? Date.now();
-    const rows = this.#due(Date.now());
+    const { start, rows: seen } = after as RateOffset | null ?? { start: Date.now(), rows: 0 };
+    this.#start ??= start;
+    // A clock that was set back must not take rows back.
+    const rows = Math.max(seen, this.#due(Date.now()));
     return rows === 0 ? null : { start: this.#start, rows };
   }
 
@@ -84,9 +88,10 @@ class RateSource implements ReplayableSource {
   commit(): void {}
 
   async waitForMore(after: Json, signal: AbortSignal): Promise<void> {
-    const next = ((after as RateOffset | null)?.rows ?? 0) + 1;
-    const due = this.#start! + next * 1000 / this.#options.rowsPerSecond;
-    await sleep(Math.max(MIN_WAIT_MS, due - Date.now()), signal);
+    const { start, rows } = after as RateOffset | null ?? { start: this.#start, rows: 0 };
+    const due = (start ?? Date.now()) + (rows + 1) * 1000 / this.#options.rowsPerSecond;
+    const wait = Math.min(MAX_WAIT_MS, Math.max(MIN_WAIT_MS, due - Date.now()));
+    await sleep(wait, signal);
   }
 
   ended(): boolean {

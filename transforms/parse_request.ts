@@ -7,11 +7,11 @@
 import * as v from "valibot";
 import { Batch, type ColumnData, type DataType, pack, Schema, typeName } from "../engine/batch.ts";
 import { parseSchema } from "../engine/expressions/parser.ts";
+import { JsonReader, type ParsingCheck } from "../engine/json_reader.ts";
 import { type Columns, defineTransform, type TransformContext } from "../plugins/contract.ts";
 import { BatchError, PlanError, RowError } from "../plugins/errors.ts";
 import { nearest } from "../plugins/nearest.ts";
 import { columnsBefore, fieldAt } from "./columns.ts";
-import { JsonReader, type ParsingCheck } from "./json_reader.ts";
 import { at, nameOption, schemaOption } from "./option_expression.ts";
 import { perSchema } from "./per_schema.ts";
 

@@ -1,18 +1,12 @@
 /**
- * JSON bodies to typed columns. What depends on the schema alone is decided once; then there is one
+ * JSON to typed columns. What depends on the schema alone is decided once; then there is one
  * `JSON.parse` a body and no closure.
  *
  * @module
  */
 import { Buffer } from "node:buffer";
-import {
-  type DataType,
-  type Field,
-  Schema,
-  type TensorElement,
-  typeName,
-} from "../engine/batch.ts";
-import { parseTimestamp } from "../engine/expressions/timestamps.ts";
+import { type DataType, type Field, Schema, type TensorElement, typeName } from "./batch.ts";
+import { parseTimestamp } from "./expressions/timestamps.ts";
 import { PlanError } from "../plugins/errors.ts";
 
 /**
@@ -22,7 +16,10 @@ import { PlanError } from "../plugins/errors.ts";
  */
 export type ParsingCheck = "none" | "partial" | "full";
 
-/** Reads bodies of one schema. */
+/** Besides, `given`: what is there fits, and the fields declared `not null` are there. */
+export type JsonCheck = ParsingCheck | "given";
+
+/** Reads bodies, or rows, of one schema. */
 export class JsonReader {
   /** The columns it fills: the schema's, not nullable where the check makes sure of that. */
   readonly schema: Schema;
@@ -31,7 +28,7 @@ export class JsonReader {
   readonly #misfit: Misfit = { path: [], wanted: "", given: "", exact: false, inexact: false };
 
   /** @throws {PlanError} when a field has a name that objects cannot have */
-  constructor(schema: Schema, check: ParsingCheck) {
+  constructor(schema: Schema, check: JsonCheck) {
     this.#lenient = check === "none";
     this.#fields = schema.fields.map((field) => fieldReader(field, check));
     this.schema = new Schema(schema.fields.map((field) => checkedField(field, check)));
@@ -51,6 +48,16 @@ export class JsonReader {
     const wrong = this.#read(body, columns, row);
     if (wrong === undefined || !this.#lenient) return wrong;
     for (const column of columns) column[row] = null;
+  }
+
+  /**
+   * Reads a row that is an object already, whose integers are as exact as they can be.
+   * @returns what is wrong with the row, or undefined when it passes
+   */
+  readRow(value: JsonObject, columns: readonly unknown[][], row: number): string | undefined {
+    const misfit = this.#misfit;
+    misfit.exact = true;
+    return this.#fill(value, columns, row) ? undefined : misfitText(misfit);
   }
 
   #read(
@@ -77,8 +84,7 @@ export class JsonReader {
     }
     if (fits) return undefined;
     if (misfit.path.length === 0) return `${AT_ROOT}, given ${kindOf(value)}`;
-    const { path, wanted, given } = misfit;
-    return `Cannot read field "${pathText(path)}": wanted ${wanted}, given ${given}`;
+    return `Cannot read ${misfitText(misfit)}`;
   }
 
   #fill(value: unknown, columns: readonly unknown[][], row: number): boolean {
@@ -113,8 +119,10 @@ type Reader = (value: NonNullable<unknown>, misfit: Misfit) => unknown;
 interface FieldReader {
   readonly name: string;
   readonly wanted: string;
-  /** Whether there must be a value that fits. */
+  /** Whether there must be a value. */
   readonly required: boolean;
+  /** Whether a value that does not fit becomes null. */
+  readonly lenient: boolean;
   /** Whether every object has something of this name, so that it must be its own. */
   readonly inherited: boolean;
   readonly read: Reader;
@@ -127,7 +135,7 @@ const AT_ROOT = "Cannot read the body: wanted a JSON object";
 /** How much of a value a message shows, in characters. */
 const SHOWN = 32;
 
-function fieldReader({ name, type, nullable }: Field, check: ParsingCheck): FieldReader {
+function fieldReader({ name, type, nullable }: Field, check: JsonCheck): FieldReader {
   if (name === "__proto__") {
     throw new PlanError(`Cannot read a field named "${name}": choose another name`);
   }
@@ -135,13 +143,14 @@ function fieldReader({ name, type, nullable }: Field, check: ParsingCheck): Fiel
     name,
     wanted: wantedOf(type),
     required: isRequired(nullable, check),
+    lenient: check !== "given" && !isRequired(nullable, check),
     inherited: name in Object.prototype,
     read: readerOf(type, check),
   };
 }
 
-function isRequired(nullable: boolean | undefined, check: ParsingCheck): boolean {
-  return check === "full" || check === "partial" && nullable === false;
+function isRequired(nullable: boolean | undefined, check: JsonCheck): boolean {
+  return check === "full" || (check === "partial" || check === "given") && nullable === false;
 }
 
 /** A value, null in place of one that is not there; undefined when that may not be. */
@@ -154,8 +163,8 @@ function readField(field: FieldReader, object: JsonObject, misfit: Misfit): unkn
   } else if (field.required) {
     misfit.wanted = field.wanted;
     misfit.given = given === null ? "null" : "nothing";
-  }
-  if (!field.required) {
+  } else return null;
+  if (field.lenient) {
     misfit.path.length = 0;
     return null;
   }
@@ -163,7 +172,7 @@ function readField(field: FieldReader, object: JsonObject, misfit: Misfit): unkn
   return undefined;
 }
 
-function readerOf(type: DataType, check: ParsingCheck): Reader {
+function readerOf(type: DataType, check: JsonCheck): Reader {
   if (typeof type === "string") return SCALARS[type];
   if ("struct" in type) return structReader(type.struct, check);
   if ("list" in type) return listReader(type.list, check);
@@ -223,7 +232,7 @@ function readBase64(value: unknown, misfit: Misfit): unknown {
   return refuse(misfit, WANTED_BINARY, value);
 }
 
-function structReader(fields: readonly Field[], check: ParsingCheck): Reader {
+function structReader(fields: readonly Field[], check: JsonCheck): Reader {
   const readers = fields.map((field) => fieldReader(field, check));
   return (value, misfit) => {
     if (!isObject(value)) return refuse(misfit, "an object", value);
@@ -237,18 +246,23 @@ function structReader(fields: readonly Field[], check: ParsingCheck): Reader {
   };
 }
 
-function listReader(type: DataType, check: ParsingCheck): Reader {
+function listReader(type: DataType, check: JsonCheck): Reader {
   const read = readerOf(type, check);
   const wanted = wantedOf(type);
   const required = check === "full";
+  const lenient = !required && check !== "given";
   return (value, misfit) => {
     if (!Array.isArray(value)) return refuse(misfit, "a list", value);
     const items: unknown[] = new Array(value.length);
     for (let at = 0; at < items.length; at++) {
       const given: unknown = value[at];
+      if (given === null && !required) {
+        items[at] = null;
+        continue;
+      }
       let item = given === null ? refuse(misfit, wanted, null) : read(given!, misfit);
       if (item === undefined) {
-        if (required) {
+        if (!lenient) {
           misfit.path.push(at);
           return undefined;
         }
@@ -340,6 +354,10 @@ function kindOf(value: unknown): string {
   return typeof value === "string" ? "text" : `a ${typeof value}`;
 }
 
+function misfitText({ path, wanted, given }: Misfit): string {
+  return `field "${pathText(path)}": wanted ${wanted}, given ${given}`;
+}
+
 /** `a.b[2].c`. */
 function pathText(path: readonly (string | number)[]): string {
   return path.reduceRight<string>(
@@ -392,12 +410,12 @@ function isObject(value: unknown): value is JsonObject {
 }
 
 /** The field as it is after the check, inner fields too. */
-function checkedField({ name, type, nullable }: Field, check: ParsingCheck): Field {
+function checkedField({ name, type, nullable }: Field, check: JsonCheck): Field {
   const checked = { name, type: checkedType(type, check) };
   return isRequired(nullable, check) ? { ...checked, nullable: false } : checked;
 }
 
-function checkedType(type: DataType, check: ParsingCheck): DataType {
+function checkedType(type: DataType, check: JsonCheck): DataType {
   if (typeof type === "string" || "tensor" in type) return type;
   return "list" in type
     ? { list: checkedType(type.list, check) }
