@@ -30,34 +30,24 @@ export type OptionPath = readonly (string | number)[];
 export function expressionOption() {
   return v.pipe(
     v.union([v.string(), v.number(), v.boolean()], "a SQL expression"),
-    v.check(
-      (sql) => fault(parseExpression, sql) === undefined,
-      ({ input }) => `a SQL expression; ${fault(parseExpression, input)}`,
-    ),
+    parses<Sql>(parseExpression, "a SQL expression"),
   );
+}
+
+/** An option that is a SQL expression as text: numbers and booleans are something else there. */
+export function expressionText() {
+  return v.pipe(v.string(), parses<string>(parseExpression, "a SQL expression"));
 }
 
 /** An option that is a type in DDL, such as `list<int32>`. */
 export function typeOption() {
-  return v.pipe(
-    v.string(),
-    v.check(
-      (ddl) => fault(parseType, ddl) === undefined,
-      ({ input }) => `a type; ${fault(parseType, input)}`,
-    ),
-  );
+  return v.pipe(v.string(), parses<string>(parseType, "a type"));
 }
 
 /** An option that is a schema in DDL, such as `a int, b array<string>`. */
 export function schemaOption() {
-  return v.pipe(
-    v.string(),
-    v.check(
-      (ddl) => fault(parseSchema, ddl) === undefined,
-      ({ input }) =>
-        `columns and their types, such as "a int, b array<string>"; ${fault(parseSchema, input)}`,
-    ),
-  );
+  const wanted = 'columns and their types, such as "a int, b array<string>"';
+  return v.pipe(v.string(), parses<string>(parseSchema, wanted));
 }
 
 /** An option that is the name of a column. */
@@ -135,6 +125,14 @@ export function at<T>(path: OptionPath, work: () => T): T {
   } catch (error) {
     throw error instanceof PlanError ? error.within(...path) : error;
   }
+}
+
+/** A check that a text can be parsed; the message says where it cannot. */
+function parses<T extends Sql>(parse: (text: string) => unknown, wanted: string) {
+  return v.check<T, (issue: v.CheckIssue<T>) => string>(
+    (given) => fault(parse, given) === undefined,
+    ({ input }) => `${wanted}; ${fault(parse, input)}`,
+  );
 }
 
 /** What the parser has against a text, without naming the text again. */

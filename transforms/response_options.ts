@@ -13,14 +13,14 @@ import {
   isResponse,
 } from "../engine/http/encode_reply.ts";
 import { PlanError } from "../plugins/errors.ts";
-import { bindOption, expressionOption, type OptionPath } from "./option_expression.ts";
+import { bindOption, expressionText, type OptionPath } from "./option_expression.ts";
 
 /** The entries of options that describe a response. */
 export const responseEntries = {
   statusCode: v.pipe(
     v.optional(v.union([
       v.pipe(v.number(), v.integer(), v.minValue(200), v.maxValue(599)),
-      expressionOption(),
+      expressionText(),
     ], "a status from 200 to 599, or a SQL expression")),
     v.description("HTTP status from 200 to 599, or a SQL expression that makes one."),
   ),
