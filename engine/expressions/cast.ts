@@ -40,20 +40,12 @@ export function formatDouble(value: number): string {
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-const INTEGER = /^([+-]?\d+)(?:\.\d*)?$|^[+-]?\.\d+$/;
+const INTEGER = /^([+-]?\d+)(?:\.\d*)?$|^[+-]?\.\d*$/;
 const DECIMAL = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?[df]?$/i;
-const BOOLEANS: Readonly<Record<string, boolean>> = {
-  t: true,
-  true: true,
-  y: true,
-  yes: true,
-  1: true,
-  f: false,
-  false: false,
-  n: false,
-  no: false,
-  0: false,
-};
+const BOOLEANS: ReadonlyMap<string, boolean> = new Map([
+  ...["t", "true", "y", "yes", "1"].map((text) => [text, true] as const),
+  ...["f", "false", "n", "no", "0"].map((text) => [text, false] as const),
+]);
 
 // float32 and float64 share the casts: Math.fround does what else a float32 needs.
 const FROM_NUMBER: Readonly<Record<string, ValueCast>> = {
@@ -94,7 +86,7 @@ const CASTS: Readonly<Record<string, Readonly<Record<string, ValueCast>>>> = {
       return number === null ? null : Math.fround(number);
     },
     float64: toDouble,
-    boolean: (value: string) => BOOLEANS[value.trim().toLowerCase()] ?? null,
+    boolean: (value: string) => BOOLEANS.get(trim(value).toLowerCase()) ?? null,
     timestamp: parseTimestamp,
     binary: (value: string) => encoder.encode(value),
   },
@@ -168,7 +160,8 @@ function orNull(text: ValueCast): (value: unknown) => unknown {
 
 /** @param seconds since 1970; null when it is no number or further away than dates go */
 function toTimestamp(seconds: number): number | null {
-  return Math.abs(seconds) <= 8.64e12 ? seconds * 1000 : null;
+  // Microseconds are the finest that Spark has.
+  return Math.abs(seconds) <= 8.64e12 ? Math.trunc(seconds * 1e6) / 1000 : null;
 }
 
 /** Cut off, or the nearest end of the range; NaN gives 0. */
@@ -179,19 +172,24 @@ export function toInt64(value: number): bigint {
 }
 
 function toInteger(text: string): bigint | null {
-  const match = INTEGER.exec(text.trim());
+  const match = INTEGER.exec(trim(text));
   if (match === null) return null;
   const digits = match[1] ?? "0";
   return BigInt(digits.startsWith("+") ? digits.slice(1) : digits);
 }
 
 function toDouble(text: string): number | null {
-  const trimmed = text.trim();
+  const trimmed = trim(text);
   if (DECIMAL.test(trimmed)) return Number(trimmed.replace(/[df]$/i, ""));
-  const match = /^([+-]?)(inf|infinity|nan)$/i.exec(trimmed);
+  if (/^nan$/i.test(trimmed)) return NaN;
+  const match = /^([+-]?)inf(?:inity)?$/i.exec(trimmed);
   if (match === null) return null;
-  if (match[2]!.toLowerCase() === "nan") return NaN;
   return match[1] === "-" ? -Infinity : Infinity;
+}
+
+/** Without blanks and control characters around; of Unicode's blanks Spark takes none. */
+function trim(text: string): string {
+  return text.replace(/^[\0-\x20\x7f]+|[\0-\x20\x7f]+$/g, "");
 }
 
 /** @param digits the shortest decimal text of the value */

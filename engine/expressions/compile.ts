@@ -17,7 +17,7 @@ import { childrenOf, columnsOf, type Expression, outputName, print } from "./exp
 import { functionOf, FUNCTIONS } from "./functions.ts";
 import { caseWhen, OPERATORS } from "./functions/conditions.ts";
 import { itemAt, structOf } from "./functions/lists.ts";
-import { accept, castTo, combineRows, constant, type Node } from "./node.ts";
+import { accept, castTo, combineRows, constant, type Node, sharing } from "./node.ts";
 import { compare } from "./operators.ts";
 import { parseExpression, parseType } from "./parser.ts";
 import { nameOf, nearest } from "./types.ts";
@@ -218,20 +218,8 @@ class Binder {
         }
         return cast;
       }
-      case "case": {
-        const operand = expression.operand && this.bind(expression.operand);
-        return naming("case", () =>
-          caseWhen(
-            expression.whens.map(({ when, then }) => {
-              const condition = this.bind(when);
-              return {
-                when: operand === undefined ? condition : compare("=", operand, condition),
-                then: this.bind(then),
-              };
-            }),
-            expression.otherwise ? this.bind(expression.otherwise) : constant("void", null),
-          ));
-      }
+      case "case":
+        return this.#case(expression);
       case "alias":
         return this.bind(expression.of);
       case "star":
@@ -252,6 +240,22 @@ class Binder {
       throws: false,
       evaluate: (batch) => batch.column(name),
     };
+  }
+
+  #case({ operand, whens, otherwise }: Extract<Expression, { kind: "case" }>): Node {
+    const branches = whens.map(({ when, then }) => ({
+      when: this.bind(when),
+      then: this.bind(then),
+    }));
+    const last = otherwise === undefined ? constant("void", null) : this.bind(otherwise);
+    if (operand === undefined) return naming("case", () => caseWhen(branches, last));
+    const value = this.bind(operand);
+    return naming("case", () =>
+      sharing(value, (shared) =>
+        caseWhen(
+          branches.map(({ when, then }) => ({ when: compare("=", shared, when), then })),
+          last,
+        )));
   }
 
   #call(call: Call): Node {

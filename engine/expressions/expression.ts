@@ -180,8 +180,12 @@ function printBare(expression: Expression): [text: string, binding: number] {
       return printLiteral(expression.value, expression.type);
     case "column":
       return [quoteName(expression.name), POSTFIX];
-    case "field":
-      return [`${printAt(expression.of, POSTFIX)}.${quoteName(expression.name)}`, POSTFIX];
+    case "field": {
+      const of = printAt(expression.of, POSTFIX);
+      // A dot after digits belongs to the number.
+      const apart = /^\d/.test(of) ? `(${of})` : of;
+      return [`${apart}.${quoteName(expression.name)}`, POSTFIX];
+    }
     case "item":
       return [`${printAt(expression.of, POSTFIX)}[${print(expression.index)}]`, POSTFIX];
     case "cast":

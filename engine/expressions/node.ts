@@ -5,9 +5,9 @@
  */
 import type { Batch, ColumnData, DataType } from "../batch.ts";
 import { isNumeric, sameType } from "../batch.ts";
-import { columnCast } from "./cast.ts";
+import { columnCast, valueCast } from "./cast.ts";
 import { mapRows, repeat } from "./columnar.ts";
-import { isPlain, type MaybeType, nameOf } from "./types.ts";
+import { type MaybeType, nameOf } from "./types.ts";
 
 /** A compiled part of an expression. */
 export interface Node {
@@ -68,6 +68,11 @@ export function constant(type: MaybeType, value: unknown): Node {
 export function castTo(node: Node, type: DataType): Node | undefined {
   if (node.type === "void") return constant(type, null);
   if (sameType(node.type, type)) return node;
+  if (node.literal !== undefined) {
+    const { value } = node.literal;
+    const cast = valueCast(node.type, type);
+    return cast && constant(type, value === null ? null : cast(value));
+  }
   const cast = columnCast(node.type, type);
   if (cast === undefined) return undefined;
   const widened = isNumeric(node.type) && isNumeric(type);
@@ -77,6 +82,34 @@ export function castTo(node: Node, type: DataType): Node | undefined {
     (columns, numRows) => cast(columns[0]!, numRows),
     node.nullable || !widened,
   );
+}
+
+/**
+ * A node whose formula reads a part several times, though the part is evaluated once.
+ * @param use makes the node, given what stands for the part
+ */
+export function sharing(part: Node, use: (part: Node) => Node): Node {
+  if (part.literal !== undefined) return use(part);
+  let current: { readonly batch: Batch; data?: ColumnData } | undefined;
+  const whole = use({
+    ...part,
+    evaluate(batch, now) {
+      // For some of the rows only, it is evaluated anew.
+      if (batch !== current?.batch) return part.evaluate(batch, now);
+      return current.data ??= part.evaluate(batch, now);
+    },
+  });
+  return {
+    ...whole,
+    evaluate(batch, now) {
+      current = { batch };
+      try {
+        return whole.evaluate(batch, now);
+      } finally {
+        current = undefined;
+      }
+    },
+  };
 }
 
 /** What a function says it takes; see {@linkcode accept}. */
@@ -89,14 +122,16 @@ export type Kind =
   | "int64"
   | "float64"
   | "number"
+  | "whole"
   | "text"
   | "list"
   | "any";
 
 /**
- * The argument as a function's kind, without a `cast` written: numbers widen; a scalar becomes a
- * string; a string becomes a number (float64), a timestamp or bytes (Spark's implicit casts).
- * `text` is a string or binary, `number` any numeric type, `list` any list, `any` anything.
+ * The argument as a function's kind, without a `cast` written, by Spark's implicit casts: a number
+ * becomes one of any type; a scalar becomes a string; a string becomes a number, a timestamp or bytes.
+ * `text` is a string or binary, `number` any numeric type (float64 from a string), `whole` an int32 or
+ * int64 and nothing else, `list` any list, `any` anything.
  * @throws {TypeError} saying what is wanted and what is given
  */
 export function accept(node: Node, kind: Kind): Node {
@@ -108,8 +143,9 @@ export function accept(node: Node, kind: Kind): Node {
 }
 
 const WANTED: Partial<Record<Kind, string>> = {
-  int32: "a whole number",
-  int64: "a whole number",
+  int32: "a number",
+  int64: "a number",
+  whole: "a whole number",
   float64: "a number",
   number: "a number",
   text: "string or binary",
@@ -128,17 +164,17 @@ function acceptOrNot(node: Node, kind: Kind): Node | undefined {
     case "number":
       if (type === "void" || type === "string") return castTo(node, "float64");
       return isNumeric(type) ? node : undefined;
-    case "float64":
-      return type === "void" || type === "string" || isNumeric(type)
-        ? castTo(node, "float64")
-        : undefined;
     case "int32":
     case "int64":
-      return type === "void" || type === "int32" || type === "int64"
+    case "float64":
+      return type === "void" || type === "string" || isNumeric(type)
         ? castTo(node, kind)
         : undefined;
+    case "whole":
+      if (type === "void") return castTo(node, "int32");
+      return type === "int32" || type === "int64" ? node : undefined;
     case "string":
-      return type === "void" || isPlain(type) ? castTo(node, "string") : undefined;
+      return typeof type === "string" ? castTo(node, "string") : undefined;
     case "binary":
     case "timestamp":
       return type === "void" || type === "string" || type === kind ? castTo(node, kind) : undefined;

@@ -7,7 +7,7 @@ import { BatchError } from "../../plugins/errors.ts";
 import { type ColumnData, isNumeric, pack, sameType } from "../batch.ts";
 import { allocate } from "./columnar.ts";
 import { comparator, hasSimpleEquality } from "./compare.ts";
-import { accept, castTo, combine, combineRows, constant, type Node } from "./node.ts";
+import { accept, castTo, combine, combineRows, constant, type Node, sharing } from "./node.ts";
 import { commonType, nameOf, type NumericType, widerNumber } from "./types.ts";
 
 /**
@@ -52,7 +52,7 @@ export function divide(left: Node, right: Node): Node {
 
 /** `div`: the whole part of the quotient, int64; by zero it is null. */
 export function divideWhole(left: Node, right: Node): Node {
-  const args = [accept(left, "int64"), accept(right, "int64")];
+  const args = [left, right].map((arg) => castTo(accept(arg, "whole"), "int64")!);
   return combineRows(
     "int64",
     args,
@@ -116,7 +116,7 @@ export function nullSafeEqual(left: Node, right: Node): Node {
 
 /** `x in (...)`: null when nothing is equal but something is null. */
 export function isIn(operand: Node, items: readonly Node[]): Node {
-  const literals = items.every((item) => item.literal !== undefined && item.type !== "void");
+  const literals = items.every((item) => (item.literal?.value ?? null) !== null);
   const types = [operand, ...items].map((node) => node.type);
   const type = commonType(types);
   if (
@@ -126,7 +126,15 @@ export function isIn(operand: Node, items: readonly Node[]): Node {
     const wanted = new Set(items.map((item) => item.literal!.value));
     return combineRows("boolean", [operand], (value) => wanted.has(value));
   }
-  return items.map((item) => compare("=", operand, item)).reduce(or);
+  return sharing(operand, (shared) => items.map((item) => compare("=", shared, item)).reduce(or));
+}
+
+/** `x between low and high`: `x >= low and x <= high`. */
+export function between(operand: Node, low: Node, high: Node): Node {
+  return sharing(
+    operand,
+    (shared) => and(compare(">=", shared, low), compare("<=", shared, high)),
+  );
 }
 
 /** Three-valued `and`: false wins over null. The right side runs code of the user's only where the left is not false. */

@@ -4,10 +4,11 @@
  * @module
  */
 import { type DataType, pack } from "../../batch.ts";
-import { castTo, constant, type Node } from "../node.ts";
+import { castTo, constant, type Node, sharing } from "../node.ts";
 import {
   and,
   arithmetic,
+  between,
   compare,
   divide,
   divideWhole,
@@ -54,7 +55,7 @@ export const OPERATORS: Readonly<Record<string, FunctionSpec>> = {
   ),
   between: define("a between b and c", "a >= b and a <= c.", (args) => {
     checkCount("a between b and c", args, 3, 3);
-    return and(compare(">=", args[0]!, args[1]!), compare("<=", args[0]!, args[2]!));
+    return between(args[0]!, args[1]!, args[2]!);
   }),
 };
 
@@ -81,7 +82,11 @@ export const CONDITION_FUNCTIONS = {
   nullif: define("nullif(a, b)", "a, or null when it is equal to b.", (args) => {
     checkCount("nullif(a, b)", args, 2, 2);
     const [a, b] = args as [Node, Node];
-    return caseWhen([{ when: compare("=", a, b), then: constant("void", null) }], a);
+    return sharing(
+      a,
+      (shared) =>
+        caseWhen([{ when: compare("=", shared, b), then: constant("void", null) }], shared),
+    );
   }),
 };
 

@@ -3,10 +3,11 @@
  *
  * @module
  */
+import { isNumeric } from "../../batch.ts";
 import { repeat } from "../columnar.ts";
 import { parseTimestamp, TimestampPattern, TRUNCATE, UNIT_ALIASES } from "../timestamps.ts";
 import { memoizeLast } from "../columnar.ts";
-import { combineRows, type Node } from "../node.ts";
+import { castTo, combineRows, constant, type Node } from "../node.ts";
 import { acceptAll, acceptAt, checkCount, define, type FunctionSpec, rowwise } from "./define.ts";
 
 const DEFAULT_PATTERN = "yyyy-MM-dd HH:mm:ss";
@@ -41,24 +42,30 @@ export const DATE_FUNCTIONS = {
   ),
   unix_timestamp: define(
     "unix_timestamp([timestamp or text[, pattern]])",
-    "Seconds since 1970, int64; the batch's time when nothing is given.",
+    "Seconds since 1970, int64, by the pattern yyyy-MM-dd HH:mm:ss; of now when nothing is given.",
     (args) => {
       const usage = "unix_timestamp([timestamp or text[, pattern]])";
       checkCount(usage, args, 0, 2);
       const [first = NOW] = args;
       const time = first.type === "string"
-        ? readTime(usage, args)
+        ? readTime(usage, args.length === 1 ? [first, constant("string", DEFAULT_PATTERN)] : args)
         : acceptAt(0, first, "timestamp");
       return combineRows("int64", [time], (value: number) => BigInt(Math.floor(value / 1000)));
     },
   ),
   to_timestamp: define(
-    "to_timestamp(text[, pattern])",
+    "to_timestamp(text or seconds[, pattern])",
     "The time that a text says, by a pattern or in ISO form; null when it says none.",
     (args) => {
-      const usage = "to_timestamp(text[, pattern])";
+      const usage = "to_timestamp(text or seconds[, pattern])";
       checkCount(usage, args, 1, 2);
-      return args[0]!.type === "timestamp" ? args[0]! : readTime(usage, args);
+      const { type } = args[0]!;
+      if (type === "timestamp") return args[0]!;
+      // A number: seconds since 1970.
+      if (type !== "void" && isNumeric(type) && args.length === 1) {
+        return castTo(args[0]!, "timestamp")!;
+      }
+      return readTime(usage, args);
     },
   ),
   from_unixtime: rowwise(
@@ -133,5 +140,6 @@ function checkPattern(pattern: string | null | undefined) {
 
 function truncation(unit: string): ((timestamp: number) => number) | undefined {
   const name = unit.toLowerCase();
-  return TRUNCATE[UNIT_ALIASES[name] ?? name];
+  const full = Object.hasOwn(UNIT_ALIASES, name) ? UNIT_ALIASES[name]! : name;
+  return Object.hasOwn(TRUNCATE, full) ? TRUNCATE[full] : undefined;
 }

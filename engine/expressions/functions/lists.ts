@@ -73,14 +73,24 @@ export const LIST_FUNCTIONS = {
       }, true);
     },
   ),
-  array_join: rowwise(
+  array_join: define(
     "array_join(list, separator[, null text])",
     "The items as text with a separator between; nulls are skipped without a text for them.",
-    ["list", "string", "string?"],
-    "string",
-    (items: ArrayLike<unknown>, separator: string, nullText?: string) =>
-      Array.from(items, (item) => item ?? nullText).filter((item) => item !== undefined)
-        .join(separator),
+    (args) => {
+      checkCount("array_join(list, separator[, null text])", args, 2, 3);
+      const list = castTo(acceptAt(0, args[0]!, "list"), { list: "string" });
+      if (list === undefined) {
+        throw new TypeError(`argument 1: wanted a list of text, given ${nameOf(args[0]!.type)}`);
+      }
+      const texts = args.slice(1).map((arg, at) => acceptAt(at + 1, arg, "string"));
+      return combineRows(
+        "string",
+        [list, ...texts],
+        (items: readonly (string | null)[], separator: string, nullText?: string) =>
+          items.map((item) => item ?? nullText).filter((item) => item !== undefined)
+            .join(separator),
+      );
+    },
   ),
   named_struct: define(
     "named_struct(name, value, ...)",
@@ -145,11 +155,12 @@ export function itemAt(
   position: (place: number, length: number) => number,
 ): Node {
   const lists = acceptAt(0, list, "list");
-  const places = acceptAt(1, place, "int32");
+  const places = acceptAt(1, place, "whole");
   return combineRows(
     (lists.type as { list: DataType }).list,
     [lists, places],
-    (items: ArrayLike<unknown>, at: number) => items[position(at, items.length)] ?? null,
+    (items: ArrayLike<unknown>, at: number | bigint) =>
+      items[position(Number(at), items.length)] ?? null,
     true,
   );
 }

@@ -9,21 +9,25 @@ import { toInt64 } from "../cast.ts";
 import { comparator } from "../compare.ts";
 import { accept, castTo, combine, combineRows, type Node } from "../node.ts";
 import { arithmetic } from "../operators.ts";
-import { commonType, nameOf } from "../types.ts";
+import { commonType, nameOf, type NumericType } from "../types.ts";
 import { checkCount, define, type FunctionSpec, rowwise } from "./define.ts";
 
 export const NUMBER_FUNCTIONS = {
-  abs: rowwise("abs(number)", "Without the sign.", ["number"], ([type]) => type!, (
-    value: number | bigint,
-  ) =>
-    typeof value === "bigint" ? BigInt.asIntN(64, value < 0n ? -value : value) : Math.abs(value)),
+  abs: define("abs(number)", "Without the sign. The least integers have none other.", (args) => {
+    checkCount("abs(number)", args, 1, 1);
+    const number = accept(args[0]!, "number");
+    const type = number.type as DataType;
+    return combineRows(type, [number], ABS[type as NumericType]);
+  }),
   round: define(
     "round(number[, digits])",
     "Rounded to so many digits (0) after the point, or before it if negative; halves away from 0.",
     round,
   ),
-  floor: whole("floor", "The next whole number below, int64.", Math.floor),
-  ceil: whole("ceil", "The next whole number above, int64.", Math.ceil, ["ceiling"]),
+  floor: whole("floor", "The greatest whole number that is not above it, int64.", Math.floor),
+  ceil: whole("ceil", "The least whole number that is not below it, int64.", Math.ceil, [
+    "ceiling",
+  ]),
   sqrt: double("sqrt", "The square root; NaN below 0.", Math.sqrt),
   exp: double("exp", "e to the power.", Math.exp),
   ln: double("ln", "The natural logarithm; null unless above 0.", positive(Math.log)),
@@ -36,7 +40,7 @@ export const NUMBER_FUNCTIONS = {
       const f = args.length === 1
         ? positive(Math.log)
         : (base: number, value: number) =>
-          base > 0 && value > 0 ? Math.log(value) / Math.log(base) : null;
+          base <= 0 || value <= 0 ? null : Math.log(value) / Math.log(base);
       return combineRows("float64", numbers, f, true);
     },
   ),
@@ -55,9 +59,23 @@ export const NUMBER_FUNCTIONS = {
     checkCount("mod(dividend, divisor)", args, 2, 2);
     return arithmetic("%", args[0]!, args[1]!);
   }),
-  isnan: rowwise("isnan(number)", "Whether it is NaN.", ["float64"], "boolean", Number.isNaN),
+  isnan: define("isnan(number)", "Whether it is NaN; false for null.", (args) => {
+    checkCount("isnan(number)", args, 1, 1);
+    return combine("boolean", [accept(args[0]!, "float64")], ([numbers], numRows) => {
+      const output: boolean[] = new Array(numRows);
+      for (let row = 0; row < numRows; row++) output[row] = Number.isNaN(numbers![row]);
+      return output;
+    }, false);
+  }),
   greatest: extreme("greatest", "The greatest value; nulls are skipped.", 1),
   least: extreme("least", "The least value; nulls are skipped.", -1),
+};
+
+const ABS = {
+  int32: (value: number) => Math.abs(value) | 0,
+  int64: (value: bigint) => BigInt.asIntN(64, value < 0n ? -value : value),
+  float32: Math.abs,
+  float64: Math.abs,
 };
 
 function double(
@@ -121,13 +139,16 @@ function round(args: readonly Node[]): Node {
 
 /** Rounds the decimal text of a number, so that 2.675 to 2 digits is 2.68. */
 function roundDecimal(value: number, digits = 0): number {
-  if (!Number.isFinite(value) || digits > 400) return value;
-  const [mantissa, exponent = "0"] = String(Math.abs(value)).split("e");
-  const scaled = Math.round(Number(`${mantissa}e${Number(exponent) + digits}`));
-  if (!Number.isFinite(scaled)) return value;
-  const [whole, power = "0"] = String(scaled).split("e");
-  const rounded = Number(`${whole}e${Number(power) - digits}`);
-  return value < 0 ? -rounded : rounded;
+  if (!Number.isFinite(value)) return value;
+  const [mantissa, exponent] = Math.abs(value).toExponential().split("e");
+  const text = mantissa!.replace(".", "");
+  // How many digits of the text stay.
+  const keep = Number(exponent) + 1 + digits;
+  if (keep >= text.length) return value === 0 ? 0 : value;
+  if (keep < 0) return 0;
+  const kept = BigInt(text.slice(0, keep)) + (text[keep]! >= "5" ? 1n : 0n);
+  const rounded = Number(`${kept}e${-digits}`);
+  return value < 0 && rounded !== 0 ? -rounded : rounded;
 }
 
 function roundWhole(value: bigint, digits: number): bigint {

@@ -5,12 +5,13 @@
  */
 import { Buffer } from "node:buffer";
 import { createHash } from "node:crypto";
-import type { ColumnData } from "../../batch.ts";
+import { type ColumnData, type DataType, isNumeric } from "../../batch.ts";
 import { memoizeLast } from "../columnar.ts";
 import { toHex } from "../expression.ts";
 import { toBase64 } from "../json_path.ts";
-import { combine, combineRows, constant, type Node } from "../node.ts";
+import { castTo, combine, combineRows, constant, type Node } from "../node.ts";
 import { javaRegExp, javaReplacement, likeTest, split } from "../patterns.ts";
+import { commonType, nameOf } from "../types.ts";
 import { acceptAt, checkCount, define, rowwise } from "./define.ts";
 
 const globalRegExp = memoizeLast((pattern: string) => javaRegExp(pattern, "g"));
@@ -98,18 +99,18 @@ export const STRING_FUNCTIONS = {
     { aliases: ["btrim"] },
   ),
   ltrim: rowwise(
-    "ltrim(text)",
-    "Without spaces in front.",
-    ["string"],
+    "ltrim(text[, characters])",
+    "Without these characters in front; spaces when none are given.",
+    ["string", "string?"],
     "string",
-    (text: string) => trim(text, " ", true, false),
+    (text: string, chars = " ") => trim(text, chars, true, false),
   ),
   rtrim: rowwise(
-    "rtrim(text)",
-    "Without spaces at the end.",
-    ["string"],
+    "rtrim(text[, characters])",
+    "Without these characters at the end; spaces when none are given.",
+    ["string", "string?"],
     "string",
-    (text: string) => trim(text, " ", false, true),
+    (text: string, chars = " ") => trim(text, chars, false, true),
   ),
   substring: rowwise(
     "substring(text, start[, length])",
@@ -241,7 +242,7 @@ export const STRING_FUNCTIONS = {
     ["string", "string", "int32?"],
     "int32",
     (search: string, text: string, start = 1) => locate(search, text, start),
-    { aliases: ["position"] },
+    { aliases: ["position", "charindex"] },
   ),
   startswith: rowwise(
     "startswith(text, prefix)",
@@ -276,13 +277,18 @@ export const STRING_FUNCTIONS = {
       /^[A-Za-z0-9+/\s]*={0,2}\s*$/.test(text) ? new Uint8Array(Buffer.from(text, "base64")) : null,
     { nullable: true },
   ),
-  hex: rowwise(
-    "hex(binary)",
-    "The bytes in upper-case hexadecimal.",
-    ["binary"],
-    "string",
-    (bytes: Uint8Array) => toHex(bytes).toUpperCase(),
-  ),
+  hex: define("hex(binary or number)", "In upper-case hexadecimal.", (args) => {
+    checkCount("hex(binary or number)", args, 1, 1);
+    if (args[0]!.type !== "void" && isNumeric(args[0]!.type as DataType)) {
+      return combineRows(
+        "string",
+        [acceptAt(0, args[0]!, "int64")],
+        (value: bigint) => BigInt.asUintN(64, value).toString(16).toUpperCase(),
+      );
+    }
+    const binary = acceptAt(0, args[0]!, "binary");
+    return combineRows("string", [binary], (bytes: Uint8Array) => toHex(bytes).toUpperCase());
+  }),
   md5: rowwise("md5(binary)", "The MD5 digest in hexadecimal.", ["binary"], "string", (
     bytes: Uint8Array,
   ) => createHash("md5").update(bytes).digest("hex")),
@@ -308,11 +314,15 @@ export function concat(args: readonly Node[]): Node {
     return combineRows("binary", args, (...parts: Uint8Array[]) => joinBytes(parts));
   }
   if (typeof first === "object" && "list" in first) {
-    const type = first;
-    const lists = args.map((arg, at) => arg.type === "void" ? arg : acceptAt(at, arg, "list"));
+    const type = commonType(args.map((arg) => arg.type)) as DataType | undefined;
+    const lists = args.map((arg) => type && castTo(arg, type));
+    if (type === undefined || lists.includes(undefined)) {
+      const types = args.map((arg) => nameOf(arg.type)).join(", ");
+      throw new TypeError(`wanted lists of one type, given ${types}`);
+    }
     return combineRows(
       type,
-      lists,
+      lists as Node[],
       (...parts: ArrayLike<unknown>[]) => parts.flatMap((part) => Array.from(part)),
     );
   }
