@@ -6,7 +6,7 @@
  */
 import type { PluginLogger, Reply } from "../plugins/contract.ts";
 import type { Batch } from "./batch.ts";
-import { PartitionHost } from "./partition_host.ts";
+import { PartitionPool, type PartitionPoolOptions } from "./partition_pool.ts";
 import type { PartitionInit, PartitionResult } from "./partition_protocol.ts";
 
 /** A batch on its way through a partition. Exactly one of `done` and `failed` is called. */
@@ -34,23 +34,18 @@ export interface DispatcherOptions {
   fatal(error: Error): void;
 }
 
-/** A partition's place: its worker of the moment, and the work in it, oldest first. */
+/** The work in a partition, oldest first. */
 interface Lane {
   readonly index: number;
-  host: PartitionHost;
-  ready: boolean;
   readonly inFlight: { readonly seq: number; readonly work: Work }[];
   /** When the oldest work in flight began, by `performance.now()`. */
   since: number;
   /** Smoothed ms a batch takes. */
   pace: number;
-  failedStarts: number;
 }
 
 /** A worker that has not answered a ping for so long, with nothing to do, is dead. */
 const SILENCE_MS = 5_000;
-/** A lane gives up after so many starts in a row that failed. */
-const MAX_FAILED_STARTS = 5;
 /** Work that has killed this often and cannot be split fails. */
 const MAX_KILLS = 2;
 /** A partition whose batches take less than this many ms is given the next one ahead of time. */
@@ -59,43 +54,46 @@ const PIPELINED_PACE_MS = 1;
 /** Spreads work over the partitions of a query. */
 export class Dispatcher {
   readonly #options: DispatcherOptions;
-  readonly #lanes: Lane[] = [];
+  readonly #pool: PartitionPool;
+  readonly #lanes: readonly Lane[];
   /** Work that goes first: it was in a worker that died. */
   readonly #again: Work[] = [];
   #seq = 0;
-  #stopped = false;
-  #watch: ReturnType<typeof setInterval> | undefined;
-  /** Workers replaced since the start. */
-  restarts = 0;
+  #started = false;
   /** Batches done by each partition. */
-  readonly batches: number[] = [];
+  readonly batches: number[];
 
   constructor(options: DispatcherOptions) {
     this.#options = options;
+    const { init, logger, fatal } = options;
+    this.#lanes = Array.from({ length: init.plan.partitions }, (_, index) => ({
+      index,
+      inFlight: [],
+      since: 0,
+      pace: PIPELINED_PACE_MS,
+    }));
+    this.batches = this.#lanes.map(() => 0);
+    this.#pool = new PartitionPool({
+      init,
+      logger,
+      events: (partition) => this.#events(this.#lanes[partition]!),
+      lost: (partition, why) => this.#lost(this.#lanes[partition]!, why),
+      ready: () => this.wake(),
+      inspect: (partition, now) => this.#inspect(this.#lanes[partition]!, now),
+      fatal,
+    });
   }
 
   /** Starts the workers; resolves when all are warm. */
   async start(): Promise<void> {
-    const { plan } = this.#options.init;
-    for (let index = 0; index < plan.partitions; index++) {
-      this.batches.push(0);
-      const lane: Lane = {
-        index,
-        host: undefined as unknown as PartitionHost,
-        ready: false,
-        inFlight: [],
-        since: 0,
-        pace: PIPELINED_PACE_MS,
-        failedStarts: 0,
-      };
-      lane.host = this.#spawn(lane);
-      this.#lanes.push(lane);
-    }
-    await Promise.all(this.#lanes.map((lane) => lane.host.started));
-    for (const lane of this.#lanes) lane.ready = true;
-    const period = Math.max(10, Math.min(1_000, plan.batching.batchTimeoutMs / 4));
-    this.#watch = setInterval(() => this.#inspect(), period);
+    await this.#pool.start();
+    this.#started = true;
     this.wake();
+  }
+
+  /** Workers replaced since the start. */
+  get restarts(): number {
+    return this.#pool.restarts;
   }
 
   /** Work in partitions, and work that waits to be done again. */
@@ -103,13 +101,9 @@ export class Dispatcher {
     return this.#lanes.reduce((sum, lane) => sum + lane.inFlight.length, this.#again.length);
   }
 
-  /** Partitions with a live worker. */
-  get live(): number {
-    return this.#lanes.filter((lane) => lane.ready).length;
-  }
-
   /** Gives what waits to partitions that have room. Cheap when none has. */
   wake(): void {
+    if (!this.#started) return;
     for (;;) {
       const lane = this.#room();
       if (lane === undefined) return;
@@ -121,20 +115,12 @@ export class Dispatcher {
 
   /** Ends a partition's worker at once; it is replaced like one that died. */
   replace(partition: number): void {
-    const lane = this.#lanes[partition];
-    if (lane === undefined) {
-      throw new RangeError(
-        `Cannot replace partition ${partition}: there are ${this.#lanes.length}, from 0`,
-      );
-    }
-    if (lane.ready) this.#lost(lane, "it was told to end");
+    this.#pool.replace(partition);
   }
 
   /** Ends all workers, letting their plugins close for at most `timeoutMs`. Safe unstarted and twice. */
   async close(timeoutMs: number): Promise<void> {
-    this.#stopped = true;
-    clearInterval(this.#watch);
-    await Promise.all(this.#lanes.map((lane) => lane.host.close(timeoutMs)));
+    await this.#pool.close(timeoutMs);
     const error = new Error("The query was stopped");
     for (const lane of this.#lanes) {
       for (const { work } of lane.inFlight.splice(0)) work.failed(error);
@@ -146,7 +132,7 @@ export class Dispatcher {
   #room(): Lane | undefined {
     let second: Lane | undefined;
     for (const lane of this.#lanes) {
-      if (!lane.ready) continue;
+      if (!this.#pool.isReady(lane.index)) continue;
       const { length } = lane.inFlight;
       if (length === 0) return lane;
       // Suspects travel alone, so that only they are blamed.
@@ -167,7 +153,7 @@ export class Dispatcher {
     if (lane.inFlight.length === 0) lane.since = performance.now();
     lane.inFlight.push({ seq, work });
     try {
-      lane.host.send(seq, work.batch);
+      this.#pool.host(lane.index).send(seq, work.batch);
     } catch (error) {
       // A source put something into a column that cannot leave the thread.
       this.#take(lane, seq)?.failed(error instanceof Error ? error : new Error(String(error)));
@@ -183,12 +169,12 @@ export class Dispatcher {
     return lane.inFlight.splice(at, 1)[0]!.work;
   }
 
-  #spawn(lane: Lane): PartitionHost {
-    const { init, logger, reply } = this.#options;
-    const host = new PartitionHost({ ...init, partition: lane.index }, {
+  #events(lane: Lane): ReturnType<PartitionPoolOptions["events"]> {
+    const { reply } = this.#options;
+    return {
       result: (message, batch) => {
         const work = this.#take(lane, message.seq);
-        lane.failedStarts = 0;
+        this.#pool.works(lane.index);
         this.batches[lane.index]!++;
         // The worker's next batch goes out before this one's replies do.
         this.wake();
@@ -202,26 +188,14 @@ export class Dispatcher {
       replies: ({ replies }) => {
         for (const [id, answer] of replies) reply(id, answer);
       },
-      died: (why) => {
-        if (lane.ready) this.#lost(lane, why);
-      },
-    }, logger);
-    return host;
+    };
   }
 
-  /** The lane's worker is gone or as good as gone: its work is done again, by a new worker. */
+  /** The lane's worker is gone or as good as gone: its work is done again. */
   #lost(lane: Lane, why: string): void {
-    const { logger } = this.#options;
-    lane.ready = false;
-    this.restarts++;
-    logger.warn(`Partition ${lane.index} lost its worker: ${why}; a new one takes its place`, {
-      partition: lane.index,
-    });
-    lane.host.terminate();
     const [suspect, ...others] = lane.inFlight.splice(0);
     if (suspect !== undefined) this.#suspect(suspect.work, why);
     for (const { work } of others) this.#again.push(work);
-    this.#restart(lane);
     this.wake();
   }
 
@@ -244,37 +218,17 @@ export class Dispatcher {
     }
   }
 
-  #restart(lane: Lane): void {
-    if (this.#stopped) return;
-    lane.host = this.#spawn(lane);
-    lane.host.started.then(() => {
-      lane.ready = true;
-      this.wake();
-    }, (error: Error) => {
-      if (this.#stopped) return;
-      lane.failedStarts++;
-      if (lane.failedStarts >= MAX_FAILED_STARTS) {
-        const text = `Cannot start partition ${lane.index}: ${lane.failedStarts} tries failed`;
-        this.#options.fatal(new Error(`${text}, the last with: ${error.message}`));
-        return;
-      }
-      setTimeout(() => this.#restart(lane), 100 * 2 ** lane.failedStarts);
-    });
-  }
-
-  /** Replaces workers that take too long, and those that went without a word. */
-  #inspect(): void {
-    const now = performance.now();
+  /** Workers that take too long, and those that went without a word, are replaced. */
+  #inspect(lane: Lane, now: number): string | undefined {
     const { batchTimeoutMs } = this.#options.init.plan.batching;
-    for (const lane of this.#lanes) {
-      if (!lane.ready) continue;
-      if (lane.inFlight.length > 0) {
-        if (now - lane.since > batchTimeoutMs) {
-          this.#lost(lane, `a batch took longer than ${batchTimeoutMs} ms`);
-        }
-      } else if (now - Math.max(lane.host.lastHeard, lane.since) > SILENCE_MS) {
-        this.#lost(lane, `it did not answer for ${SILENCE_MS} ms`);
-      } else lane.host.ping();
+    if (lane.inFlight.length > 0) {
+      return now - lane.since > batchTimeoutMs
+        ? `a batch took longer than ${batchTimeoutMs} ms`
+        : undefined;
     }
+    const { lastHeard } = this.#pool.host(lane.index);
+    return now - Math.max(lastHeard, lane.since) > SILENCE_MS
+      ? `it did not answer for ${SILENCE_MS} ms`
+      : undefined;
   }
 }
