@@ -36,8 +36,8 @@ const options = v.strictObject({
   column: v.pipe(
     v.optional(nameOption()),
     v.description(
-      "Column that holds the bodies: text, bytes, or a struct with `body`. Default: `value`, or `request` " +
-        "where there is no `value` or `schema` is `binary`.",
+      "Column that holds the bodies: text, bytes, or a struct with `body`. Default: `value`; `request` " +
+        "where `schema` is `binary`.",
     ),
   ),
 });
@@ -116,7 +116,8 @@ function madeColumns(options: ParseRequestOptions): Schema {
 }
 
 function requires(options: ParseRequestOptions, needed: Columns): Columns {
-  const { keep, column = isBinary(options) ? "request" : "value" } = options;
+  const { keep } = options;
+  const column = bodyColumn(options);
   if (keep === true) {
     return columnsBefore(needed, { made: madeColumns(options).names, read: [column] });
   }
@@ -156,7 +157,14 @@ function prepare(options: ParseRequestOptions, input: Schema): Parser {
       if (!kept.includes(name)) kept.push(name);
     }
   }
-  const column = bodyColumn(options, input);
+  const column = bodyColumn(options);
+  if (!input.has(column)) {
+    throw new PlanError(
+      `Cannot parse column "${column}": no such column; ${nearest(column, input.names)}; ` +
+        'name the one that holds the bodies by "column"',
+      { path: options.column === undefined ? [] : ["column"] },
+    );
+  }
   const textOf = bodyText(column, input);
   const reader = isBinary(options)
     ? undefined
@@ -171,17 +179,9 @@ function prepare(options: ParseRequestOptions, input: Schema): Parser {
 
 const BYTES_THERE = new Schema([{ name: "bytes", type: "binary", nullable: false }]);
 
-function bodyColumn(options: ParseRequestOptions, input: Schema): string {
-  if (options.column !== undefined) {
-    return fieldAt("parse", options.column, input, ["column"]).name;
-  }
-  const names = isBinary(options) ? ["request", "value"] : ["value", "request"];
-  const found = names.find((name) => input.has(name));
-  if (found !== undefined) return found;
-  throw new PlanError(
-    `Cannot parse bodies: there is no column "value" or "request"; name the one to parse by "column": ` +
-      nearest("value", input.names),
-  );
+/** Not what there is of both: what is left of the source's columns depends on this answer. */
+function bodyColumn(options: ParseRequestOptions): string {
+  return options.column ?? (isBinary(options) ? "request" : "value");
 }
 
 type Body = string | Uint8Array | { readonly body?: Uint8Array | string | null } | null;

@@ -113,8 +113,8 @@ Deno.test("bodies are read from text, bytes, or the body of a struct", async () 
   const cases: [ddl: string, value: unknown, column?: string][] = [
     ["id string, value string", { value: text }],
     ["id string, value binary", { value: encode(text) }],
-    ["id string, request struct<body: binary>", { request: { body: encode(text) } }],
-    ["id string, request struct<body: string>", { request: { body: text } }],
+    ["id string, request struct<body: binary>", { request: { body: encode(text) } }, "request"],
+    ["id string, request struct<body: string>", { request: { body: text } }, "request"],
     ["id string, event string, value string", { event: text, value: "?" }, "event"],
     ["id string, value string, request struct<body: binary>", {
       value: "?",
@@ -137,7 +137,8 @@ Deno.test("bytes that are no text, and bodies that are not there, get 400", asyn
     { id: "r1", request: { body: null } },
     { id: "r2", request: null },
   ]);
-  const { batch, replies } = await tryTransform(parseRequest, { schema: "a string" }, input);
+  const options = { schema: "a string", column: "request" };
+  const { batch, replies } = await tryTransform(parseRequest, options, input);
   assert.equal(batch.numRows, 0);
   assert.match(body(replies.get("r0")).error, /bytes that are not UTF-8/);
   assert.match(body(replies.get("r1")).error, /given nothing/);
@@ -157,12 +158,13 @@ Deno.test("a schema of binary gives the bytes as they are", async () => {
     { id: "r0", value: null },
     { id: "r1", value: Uint8Array.of(255) },
   ]);
-  const full = await tryTransform(parseRequest, { schema: "binary" }, missing);
+  const options = { schema: "binary", column: "value" };
+  const full = await tryTransform(parseRequest, options, missing);
   assert.deepEqual(full.rows, [{ id: "r1", bytes: Uint8Array.of(255) }]);
   assert.equal(full.replies.get("r0")?.status, 400);
   const none = await tryTransform(
     parseRequest,
-    { schema: "binary", parsingCheck: "none" },
+    { ...options, parsingCheck: "none" },
     missing,
   );
   assert.deepEqual(none.rows.map(({ bytes }) => bytes), [null, Uint8Array.of(255)]);
@@ -210,15 +212,24 @@ Deno.test("what does not fit is refused, and the path leads to it", async () => 
       text,
       /^column: Cannot parse column "body": no such column/,
     ],
-    [{ schema: "binary" }, text, /^column: Cannot take bytes from column "value": it is text/],
-    [{ schema: "a int" }, parseSchema("id string, x int"), /^: .*no column "value" or "request"/],
+    [
+      { schema: "binary", column: "value" },
+      text,
+      /^column: Cannot take bytes .* "value": it is text/,
+    ],
+    [{ schema: "binary" }, text, /^: Cannot parse column "request": no such column/],
+    [
+      { schema: "a int" },
+      parseSchema("id string, x int"),
+      /^: Cannot parse column "value": no such column/,
+    ],
     [
       { schema: "a int" },
       parseSchema("id string, value int"),
       /^column: .*it is int32, wanted string/,
     ],
     [
-      { schema: "a int" },
+      { schema: "a int", column: "request" },
       parseSchema("id string, request struct<path: string>"),
       /^column: Cannot parse column "request": it is struct<path: string>/,
     ],
