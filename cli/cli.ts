@@ -1,0 +1,118 @@
+/**
+ * The command line: verbs, their arguments and their help. What a verb does is in the file of its name,
+ * loaded when it is called.
+ *
+ * @module
+ */
+import { Command, CommanderError, Option } from "commander";
+import metadata from "../deno.json" with { type: "json" };
+import { ConfigError } from "../engine/config.ts";
+import { PlanError } from "../plugins/errors.ts";
+import { BAD_USE, DONE, FAILED, type Io, processIo } from "./io.ts";
+
+/**
+ * Runs a command.
+ * @param args without the program's name
+ * @returns the exit code: 0 done, 1 failed while running, 2 bad use or bad config
+ */
+export async function runCli(args: readonly string[], io: Io = processIo): Promise<number> {
+  let code = DONE;
+  const program = createProgram(io, (result) => code = result);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? DONE : BAD_USE;
+    const isBadUse = error instanceof ConfigError || error instanceof PlanError;
+    const message = error instanceof Error ? error.message : String(error);
+    io.err(`${error instanceof ConfigError ? "" : "error: "}${message}\n`);
+    return isBadUse ? BAD_USE : FAILED;
+  }
+}
+
+/** The program, with its commands told what to do. `done` is given the exit code. */
+export function createProgram(io: Io, done: (code: number) => void): Command {
+  const program = new Command("millrace")
+    .description("Serves streaming pipelines as web services.")
+    .version(metadata.version, "-V, --version", "print the version")
+    .helpOption("-h, --help", "print help")
+    .helpCommand("help [command]", "print help for a command")
+    .addHelpText("after", "\nExit codes: 0 done, 1 failed while running, 2 bad use or bad config.")
+    .configureOutput({
+      writeOut: io.out,
+      writeErr: io.err,
+      getOutHelpWidth: () => Math.min(io.width, 100),
+      getErrHelpWidth: () => Math.min(io.width, 100),
+    })
+    .exitOverride();
+  const kind = () =>
+    new Option("-k, --kind <kind>", "only plugins of this kind").choices(
+      ["source", "transform", "sink"],
+    );
+  const json = () => new Option("--json", "print JSON");
+  const plugin = () =>
+    new Option(
+      "-p, --plugin <specifier...>",
+      "load an outside plugin too: a path, a URL or an npm package",
+    ).default([], "none");
+
+  program.command("run")
+    .description("Start the services of config files and keep them running.")
+    .argument("<file...>", "YAML or JSON configs")
+    .option("-w, --watch", "restart services when their config or plugins change")
+    .addOption(
+      new Option("--log-level <level>", "lowest level that is logged")
+        .choices(["debug", "info", "warn", "error"]).default("info"),
+    )
+    .addOption(
+      new Option("--log-format <format>", "default: human on a terminal, else json")
+        .choices(["human", "json"]),
+    )
+    .addHelpText(
+      "after",
+      "\nAll files are checked before anything starts. SIGINT and SIGTERM answer what has been taken," +
+        "\nthen stop; a second one stops at once.",
+    )
+    .action(async (files, options) => {
+      done(await (await import("./run.ts")).run(files, options, io));
+    });
+  program.command("lint")
+    .description("Check config files, the plugins they name and the columns; start nothing.")
+    .argument("<file...>", "YAML or JSON configs")
+    .action(async (files) => done(await (await import("./lint.ts")).lint(files, io)));
+  program.command("list")
+    .description("List the plugins there are.")
+    .addOption(kind())
+    .addOption(json())
+    .addOption(plugin())
+    .action(async (options) => done(await (await import("./list.ts")).list(options, io)));
+  program.command("describe")
+    .description("Tell what a plugin does, its options and examples.")
+    .argument("<plugin>", "name or alias")
+    .addOption(kind())
+    .addOption(json())
+    .addOption(plugin())
+    .action(async (name, options) => {
+      done(await (await import("./describe.ts")).describe(name, options, io));
+    });
+  program.command("create")
+    .description("Print a config to start from, with every option and what it is for.")
+    .argument(
+      "<pipeline>",
+      "SOURCE/TRANSFORM,.../SINK, such as http/with_column/http; SOURCE/SINK without transforms",
+    )
+    .addOption(plugin())
+    .action(async (pipeline, options) => {
+      done(await (await import("./create.ts")).create(pipeline, options, io));
+    });
+  program.command("schema")
+    .description("Print the JSON Schema of config files, for editors.")
+    .addOption(plugin())
+    .addHelpText(
+      "after",
+      "\nWrite it to a file and name it in the first line of a config:" +
+        "\n  # yaml-language-server: $schema=./millrace.schema.json",
+    )
+    .action(async (options) => done(await (await import("./schema.ts")).schema(options, io)));
+  return program;
+}

@@ -1,0 +1,183 @@
+/**
+ * `millrace run FILE...`
+ *
+ * @module
+ */
+import { getLogger } from "@logtape/logtape";
+import { ConfigError, type LoadedConfig, loadPlans } from "../engine/config.ts";
+import { configureLogging, type LogFormat } from "../engine/logging.ts";
+import type { LogLevel } from "../engine/partition_protocol.ts";
+import type { Plan } from "../engine/plan.ts";
+import type { StreamingQuery } from "../engine/query.ts";
+import { Session } from "../engine/session.ts";
+import type { ServiceInfo } from "../plugins/contract.ts";
+import { BAD_USE, DONE, FAILED, type Io } from "./io.ts";
+import { PluginVersions, watch } from "./watch.ts";
+
+/** Options of the command. */
+export interface RunOptions {
+  readonly watch?: boolean;
+  readonly logLevel?: LogLevel;
+  readonly logFormat?: LogFormat;
+}
+
+/**
+ * Starts the services of all files, when all files are good, and waits for their end.
+ *
+ * When one cannot start, the others are stopped. One that fails later leaves the others running; the
+ * exit code tells at the end. With `watch` neither ends the command, only a signal does.
+ *
+ * @returns the exit code
+ */
+export async function run(
+  files: readonly string[],
+  options: RunOptions,
+  io: Io,
+  session: Session = new Session(),
+): Promise<number> {
+  configureLogging({
+    level: options.logLevel ?? "info",
+    ...(options.logFormat === undefined ? {} : { format: options.logFormat }),
+    write: io.err,
+  });
+  const versions = new PluginVersions();
+  const load = () =>
+    loadPlans(files, {
+      env: io.env,
+      newRegistry: () => session.newRegistry(),
+      mapPlugin: (specifier, baseUrl) => versions.current(specifier, baseUrl),
+    });
+  let loaded: LoadedConfig[];
+  try {
+    loaded = await load();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    io.err(`${error.message}\n`);
+    return BAD_USE;
+  }
+  const services = new Services(session, io);
+  const ended = Promise.withResolvers<void>();
+  const endWatch = new AbortController();
+  let signals = 0;
+  const removeHandler = io.onSignal(() => {
+    signals++;
+    const now = signals > 1;
+    log().info(now ? "Stopping at once" : "Stopping; a second signal stops at once");
+    endWatch.abort();
+    services.stop(now).then(ended.resolve, ended.reject);
+  });
+  try {
+    services.start(plansOf(loaded));
+    if (options.watch === true) {
+      await watch([...files], versions, () => services.reload(load), endWatch.signal);
+      await ended.promise;
+    } else {
+      if (!await services.allReady()) await services.stop(false);
+      await services.allEnded();
+    }
+  } finally {
+    removeHandler();
+  }
+  return services.hasFailed ? FAILED : DONE;
+}
+
+/** The running services of the command, by name. */
+class Services {
+  readonly #session: Session;
+  readonly #io: Io;
+  readonly #running = new Map<string, { readonly plan: string; readonly query: StreamingQuery }>();
+  #isStopping = false;
+  #reloading: Promise<void> = Promise.resolve();
+
+  constructor(session: Session, io: Io) {
+    this.#session = session;
+    this.#io = io;
+  }
+
+  /** Whether a service, as it was started last, has failed. */
+  get hasFailed(): boolean {
+    return [...this.#running.values()].some(({ query }) => query.exception !== undefined);
+  }
+
+  start(plans: readonly Plan[]): void {
+    for (const plan of plans) {
+      const query = this.#session.start(plan);
+      this.#running.set(plan.name, { plan: JSON.stringify(plan), query });
+      // The query logs why it fails.
+      query.ready.then(() => this.#announce(query), () => {});
+      query.awaitTermination().catch(() => {});
+    }
+  }
+
+  /** Resolves when all are ready, or one cannot start: whether they are. */
+  async allReady(): Promise<boolean> {
+    try {
+      await Promise.all([...this.#running.values()].map(({ query }) => query.ready));
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
+  async allEnded(): Promise<void> {
+    const ends = [...this.#running.values()].map(({ query }) => query.awaitTermination());
+    await Promise.allSettled(ends);
+  }
+
+  async stop(now: boolean): Promise<void> {
+    this.#isStopping = true;
+    await this.#session.stop({ now });
+    await this.#reloading;
+    await this.allEnded();
+  }
+
+  /** Puts the files' new plans into effect; one reload at a time. */
+  reload(load: () => Promise<LoadedConfig[]>): Promise<void> {
+    this.#reloading = this.#reloading.then(() => this.#reload(load));
+    return this.#reloading;
+  }
+
+  async #reload(load: () => Promise<LoadedConfig[]>): Promise<void> {
+    let plans: Plan[];
+    try {
+      plans = plansOf(await load());
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      log().error(literal(`Not reloaded, the services go on as they are:\n${message}`));
+      return;
+    }
+    const wanted = new Map(plans.map((plan) => [plan.name, JSON.stringify(plan)]));
+    const outdated = [...this.#running].filter(([name, { plan, query }]) =>
+      wanted.get(name) !== plan || query.exception !== undefined
+    );
+    const names = outdated.map(([name]) => `"${name}"`).join(", ");
+    if (outdated.length > 0) log().info(literal(`The config of ${names} has changed: stopping`));
+    await Promise.all(outdated.map(([, { query }]) => query.stop()));
+    for (const [name] of outdated) this.#running.delete(name);
+    if (this.#isStopping) return;
+    this.start(plans.filter(({ name }) => !this.#running.has(name)));
+  }
+
+  #announce(query: StreamingQuery): void {
+    for (const service of query.services()) this.#io.out(announcement(query.name, service));
+  }
+}
+
+/** Where a service is, and a line to paste into a shell. */
+export function announcement(name: string, { url }: Pick<ServiceInfo, "url">): string {
+  const quoted = /^[\w:/.@%+,=-]+$/.test(url) ? url : `'${url.replaceAll("'", "'\\''")}'`;
+  return `${name} is ready at ${url}\n  curl -d 'hello world' ${quoted}\n`;
+}
+
+function plansOf(loaded: readonly LoadedConfig[]): Plan[] {
+  return loaded.flatMap(({ plans }) => plans);
+}
+
+/** A message whose braces are no placeholders. */
+function literal(message: string): string {
+  return message.replaceAll("{", "{{").replaceAll("}", "}}");
+}
+
+function log() {
+  return getLogger("millrace");
+}
