@@ -40,7 +40,7 @@ const UNITS: Readonly<Record<string, number>> = {
   hour: 3_600_000,
   h: 3_600_000,
 };
-const INTERVAL = /^(\d+(?:\.\d+)?)\s*([a-z]+?)s?$/i;
+const INTERVAL = /^(\d+(?:\.\d+)?)\s*([a-z]+)$/i;
 
 /** Milliseconds as a number, or as text such as `"5 seconds"`. */
 export const INTERVAL_SCHEMA = v.union([
@@ -50,7 +50,7 @@ export const INTERVAL_SCHEMA = v.union([
     v.check((text) => toMs(text) !== undefined, 'milliseconds, or text such as "5 seconds"'),
     v.transform((text) => toMs(text)!),
   ),
-]);
+], 'milliseconds, or text such as "5 seconds"');
 
 const ALWAYS = v.literal(true);
 
@@ -174,6 +174,15 @@ export function keptColumns(names: readonly string[], required: Columns): readon
   return required === "all" ? names : names.filter((name) => required.has(name));
 }
 
+/** Takes out of a source's batches what the rest of the plan does not read. */
+export function columnPruner(required: Columns): (batch: Batch) => Batch {
+  return (batch) => {
+    const { names } = batch.schema;
+    const kept = keptColumns(names, required);
+    return kept.length === names.length ? batch : batch.select(kept);
+  };
+}
+
 /**
  * The columns before the first transform and after each one, as they are when the plan runs: without
  * those that nobody needs. Undefined from where only the data can tell.
@@ -276,7 +285,8 @@ function whole(least: number, most: number) {
 
 function toMs(text: string): number | undefined {
   const match = INTERVAL.exec(text.trim());
-  const unit = UNITS[match?.[2]?.toLowerCase() ?? ""];
+  const name = match?.[2]?.toLowerCase() ?? "";
+  const unit = UNITS[name] ?? UNITS[name.replace(/s$/, "")];
   const ms = unit === undefined ? 0 : Number(match![1]) * unit;
   return ms >= 1 ? ms : undefined;
 }

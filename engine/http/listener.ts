@@ -28,6 +28,9 @@ export interface ListenOptions {
   readonly port: number;
 }
 
+/** How long a closing listener waits for clients to read their answers, in ms. */
+const SEND_OFF_MS = 2_000;
+
 /** A bound port, and the services on it. */
 export class HttpListener {
   static readonly #open = new Map<string, HttpListener>();
@@ -45,11 +48,12 @@ export class HttpListener {
     this.#server = Deno.serve({
       hostname: bindAddress(options.host),
       port: options.port,
+      ...(options.reusePort ? { reusePort: true } : {}),
       onListen: () => {},
       onError: (error) => failure(error),
     }, (request) => this.#route(request));
     this.port = this.#server.addr.port;
-    this.#key = `${this.host}:${this.port}`;
+    this.#key = `${bindAddress(this.host)}:${this.port}`;
     HttpListener.#open.set(this.#key, this);
   }
 
@@ -58,7 +62,8 @@ export class HttpListener {
    * @throws {PlanError} when the port cannot be bound, or the path is taken
    */
   static open(options: ListenOptions, endpoint: HttpEndpoint): HttpListener {
-    const listener = HttpListener.#open.get(`${options.host}:${options.port}`) ?? bind(options);
+    const key = `${bindAddress(options.host)}:${options.port}`;
+    const listener = HttpListener.#open.get(key) ?? bind(options);
     listener.#add(endpoint);
     return listener;
 
@@ -77,14 +82,20 @@ export class HttpListener {
     return `http://${host}:${this.port}${endpoint.path}`;
   }
 
-  /** Takes an endpoint off; the listener closes with its last one. Safe twice. */
+  /**
+   * Takes an endpoint off; the listener closes with its last one. The port is free then, and answers
+   * are sent out; a client that does not read its own is not waited for. Safe twice.
+   */
   async remove(endpoint: HttpEndpoint): Promise<void> {
     // Another endpoint may have taken the path since: only one's own registration is undone.
     if (this.#endpoints.get(endpoint.path) !== endpoint) return;
     this.#endpoints.delete(endpoint.path);
     if (this.#endpoints.size > 0) return;
     HttpListener.#open.delete(this.#key);
-    await this.#server.shutdown();
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, SEND_OFF_MS);
+    await Promise.race([this.#server.shutdown(), late.promise]);
+    clearTimeout(timer);
   }
 
   #add(endpoint: HttpEndpoint): void {

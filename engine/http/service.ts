@@ -202,8 +202,9 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
 
   fail(row: HttpRow, error: Error): void {
     if (row.respond === undefined) return;
-    const status = (error as { status?: unknown }).status;
-    this.#respond(row, refuse(typeof status === "number" ? status : 500, error.message));
+    const given = (error as { status?: unknown }).status;
+    const status = typeof given === "number" ? given : 500;
+    this.#respond(row, refuse(status, error.message, status === 503 ? RETRY_AFTER : {}));
   }
 
   /** Resolves when the last request is answered; each is, at the latest by its timeout. */
@@ -284,6 +285,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   }
 }
 
+const RETRY_AFTER = { "retry-after": "1" } as const;
 const NO_BYTES = new Uint8Array(0);
 
 function columnOf({ name, type }: Field, rows: readonly HttpRow[]): ColumnData {
@@ -326,9 +328,9 @@ function refuse(status: number, message: string, headers: Record<string, string>
 
 function overload(why: "full" | "stopping"): Response {
   return why === "full"
-    ? refuse(503, "Too many requests wait: try again later", { "retry-after": "1" })
+    ? refuse(503, "Too many requests wait: try again later", RETRY_AFTER)
     : refuse(503, "The service is stopping: try again later", {
-      "retry-after": "1",
+      ...RETRY_AFTER,
       "connection": "close",
     });
 }
