@@ -14,6 +14,8 @@
  */
 import { Buffer } from "node:buffer";
 import { createRequire } from "node:module";
+import { isAbsolute } from "node:path";
+import { pathToFileURL } from "node:url";
 import { PlanError } from "./errors.ts";
 
 /**
@@ -54,7 +56,7 @@ export function resolveModule(specifier: string, baseUrl: string): string {
   const bare = name.replace(/^((?:@[^/]+\/)?[^@/]+)@[^/]+/, "$1");
   try {
     const found = createRequire(new URL("millrace.js", baseUrl)).resolve(bare);
-    return found.startsWith("/") ? `file://${found}` : found;
+    return isAbsolute(found) ? pathToFileURL(found).href : found;
   } catch (cause) {
     if (specifier.startsWith("npm:") && !Deno.build.standalone) return specifier;
     throw new PlanError(
@@ -130,7 +132,9 @@ function reason(error: unknown, specifier: string, baseUrl: string): string {
   // amaro throws plain objects.
   const message = String((error as { message?: unknown } | null)?.message ?? error);
   if (error instanceof Deno.errors.NotFound || /^Module not found|ENOENT/.test(message)) {
-    return `there is no file ${resolveModule(specifier, baseUrl)}`;
+    // It may be one that the module imports.
+    const [, missing = resolveModule(specifier, baseUrl)] = /"([a-z]+:[^"]*)"/.exec(message) ?? [];
+    return `there is no file ${missing}`;
   }
   return message;
 }

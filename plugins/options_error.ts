@@ -20,18 +20,62 @@ export function optionsError(issues: readonly Issue[], schema: v.GenericSchema):
   return new PlanError(describe(issue, path, schema), { path });
 }
 
+/**
+ * Where a value has a list in the place of a map, which valibot lets pass: an error, or undefined when
+ * it nowhere has.
+ */
+export function listForMap(value: unknown, schema: v.GenericSchema): PlanError | undefined {
+  const path = pathOfList(value, schema as Walkable);
+  if (path === undefined) return undefined;
+  const found = path.reduce<unknown>((here, key) => (here as Container)[key], value);
+  return new PlanError(
+    `Cannot use ${show(found)} for ${field(path)}: wanted a map of names to values`,
+    { path },
+  );
+}
+
+type Container = Readonly<Record<string | number, unknown>>;
+
+function pathOfList(
+  value: unknown,
+  schema: Walkable | undefined,
+): (string | number)[] | undefined {
+  if (typeof value !== "object" || value === null) return undefined;
+  if (Array.isArray(value) && isMap(schema)) return [];
+  for (const key of Object.keys(value)) {
+    const step = Array.isArray(value) ? Number(key) : key;
+    const path = pathOfList((value as Container)[key], at(schema, [step]));
+    if (path !== undefined) return [step, ...path];
+  }
+  return undefined;
+}
+
+/** Whether nothing but a map will do. */
+function isMap(schema: Walkable | undefined): boolean {
+  const inner = unwrap(schema);
+  if (inner?.options !== undefined) return inner.options.every(isMap);
+  return MAPS.has(inner?.type ?? "");
+}
+
+const MAPS: ReadonlySet<string> = new Set(["strict_object", "object", "loose_object", "record"]);
+
 function describe(
   issue: Issue,
   path: readonly (string | number)[],
   schema: v.GenericSchema,
 ): string {
-  const field = path.length === 0 ? "options" : `"${fieldName(path)}"`;
   if (issue.type === "strict_object" && issue.expected === "never") {
     const known = entryNames(at(schema, path.slice(0, -1)));
-    return `Unknown option ${field}: ${nearest(String(path.at(-1)), known)}`;
+    return `Unknown option ${field(path)}: ${nearest(String(path.at(-1)), known)}`;
   }
-  if (issue.input === undefined) return `Missing option ${field}: wanted ${wanted(issue)}`;
-  return `Cannot use ${show(issue.input)} for ${field}: wanted ${wanted(issue)}`;
+  if (issue.input === undefined) {
+    return `Missing option ${field(path)}: wanted ${wanted(missing(issue, at(schema, path)))}`;
+  }
+  return `Cannot use ${show(issue.input)} for ${field(path)}: wanted ${wanted(issue)}`;
+}
+
+function field(path: readonly (string | number)[]): string {
+  return path.length === 0 ? "options" : `"${fieldName(path)}"`;
 }
 
 /** `port`, `droppedReply.status`, `methods[0]`. */
@@ -52,6 +96,14 @@ function deepest(issue: Issue): Issue {
   return { ...best, path: [...issue.path ?? [], ...best.path!] } as Issue;
 }
 
+/** Of an entry that is not there the object complains: what is wanted, the entry's schema knows. */
+function missing(issue: Issue, schema: Walkable | undefined): Issue {
+  const { type, expects } = objectOf(schema) ?? unwrap(schema) ?? {};
+  return type === undefined || !issue.type.endsWith("object")
+    ? issue
+    : { ...issue, type, expected: expects ?? null } as Issue;
+}
+
 /** What is allowed, in words. A message of the schema's own wins. */
 function wanted(issue: Issue): string {
   const { type, requirement, expected, message } = issue;
@@ -67,7 +119,9 @@ function wanted(issue: Issue): string {
     case "non_empty":
       return "something that is not empty";
     case "min_length":
-      return `${requirement} items or more`;
+      return `at least ${count(requirement as number, issue.input)}`;
+    case "max_length":
+      return `at most ${count(requirement as number, issue.input)}`;
     case "strict_object":
     case "object":
     case "record":
@@ -83,7 +137,14 @@ function wanted(issue: Issue): string {
       .replaceAll("Array", "a list");
 }
 
+function count(length: number, input: unknown): string {
+  const thing = typeof input === "string" ? "character" : "item";
+  return `${length} ${thing}${length === 1 ? "" : "s"}`;
+}
+
 interface Walkable {
+  readonly type?: string;
+  readonly expects?: string | null;
   readonly entries?: Record<string, Walkable>;
   readonly wrapped?: Walkable;
   readonly item?: Walkable;
@@ -125,6 +186,6 @@ function unwrap(schema: Walkable | undefined): Walkable | undefined {
 }
 
 function show(value: unknown): string {
-  const text = JSON.stringify(value) ?? String(value);
+  const text = typeof value === "number" ? String(value) : JSON.stringify(value) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
 }

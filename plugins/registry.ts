@@ -16,7 +16,7 @@ import type {
 import { PlanError } from "./errors.ts";
 import { importModule } from "./loader.ts";
 import { nearest } from "./nearest.ts";
-import { optionsError } from "./options_error.ts";
+import { listForMap, optionsError } from "./options_error.ts";
 
 /** How a plugin is found before it is loaded. Name and aliases equal the module's own. */
 export interface RegistryEntry {
@@ -95,9 +95,11 @@ export class Registry {
    */
   checkOptions<Options>(plugin: PluginBase<Options>, options: Json): Options {
     const schema = this.optionsSchema(plugin);
+    const wrong = listForMap(options, schema);
+    if (wrong !== undefined) throw wrong;
     const result = v.safeParse(schema, options ?? {});
-    if (result.success) return result.output as Options;
-    throw optionsError(result.issues, schema);
+    if (!result.success) throw optionsError(result.issues, schema);
+    return result.output as Options;
   }
 
   /** The schema of a plugin's options. */
