@@ -1,7 +1,7 @@
 /**
  * Millrace as a library: streaming pipelines as web services, under Spark's names.
  *
- * ```ts no-eval
+ * ```ts
  * import { col, length, session } from "@millrace/millrace";
  *
  * const query = session.readStream.format("http").option("port", 8888).option("name", "my_api").load()

@@ -52,9 +52,9 @@ export function createProgram(io: Io, done: (code: number) => void): Command {
   const json = () => new Option("--json", "print JSON");
   const plugin = () =>
     new Option(
-      "-p, --plugin <specifier...>",
-      "load an outside plugin too: a path, a URL or an npm package",
-    ).default([], "none");
+      "-p, --plugin <specifier>",
+      "load an outside plugin too: a path, a URL or an npm package; may be repeated",
+    ).default([], "none").argParser((each: string, before: string[]) => [...before, each]);
 
   program.command("run")
     .description("Start the services of config files and keep them running.")

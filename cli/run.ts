@@ -69,7 +69,12 @@ export async function run(
   try {
     services.start(plansOf(loaded));
     if (options.watch === true) {
-      await watch([...files], versions, () => services.reload(load), endWatch.signal);
+      try {
+        await watch(files, versions, () => services.reload(load), endWatch.signal);
+      } catch (error) {
+        // A directory that has gone, say: no reason to stop what runs.
+        log().error(literal(`Cannot watch the files any more: ${messageOf(error)}`));
+      }
       await ended.promise;
     } else {
       if (!await services.allReady()) await services.stop(false);
@@ -133,7 +138,9 @@ class Services {
 
   /** Puts the files' new plans into effect; one reload at a time. */
   reload(load: () => Promise<LoadedConfig[]>): Promise<void> {
-    this.#reloading = this.#reloading.then(() => this.#reload(load));
+    this.#reloading = this.#reloading.then(() => this.#reload(load)).catch((error) => {
+      log().error(literal(`Cannot reload: ${messageOf(error)}`));
+    });
     return this.#reloading;
   }
 
@@ -142,8 +149,7 @@ class Services {
     try {
       plans = plansOf(await load());
     } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      log().error(literal(`Not reloaded, the services go on as they are:\n${message}`));
+      log().error(literal(`Not reloaded, the services go on as they are:\n${messageOf(error)}`));
       return;
     }
     const wanted = new Map(plans.map((plan) => [plan.name, JSON.stringify(plan)]));
@@ -171,6 +177,10 @@ export function announcement(name: string, { url }: Pick<ServiceInfo, "url">): s
 
 function plansOf(loaded: readonly LoadedConfig[]): Plan[] {
   return loaded.flatMap(({ plans }) => plans);
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** A message whose braces are no placeholders. */

@@ -84,8 +84,10 @@ async function pause(ms: number, signal: AbortSignal): Promise<void> {
   if (signal.aborted) return;
   const over = Promise.withResolvers<void>();
   const timer = setTimeout(over.resolve, ms);
-  signal.addEventListener("abort", () => over.resolve(), { once: true });
+  const abort = () => over.resolve();
+  signal.addEventListener("abort", abort);
   await over.promise;
+  signal.removeEventListener("abort", abort);
   clearTimeout(timer);
 }
 
