@@ -4,8 +4,9 @@
  *
  * @module
  */
+import { pathToFileURL } from "node:url";
 import type { Json } from "../plugins/contract.ts";
-import { memoryTable } from "../sinks/memory.ts";
+import { dropMemoryTable, memoryTable } from "../sinks/memory.ts";
 import { col, type Column } from "./expressions/column.ts";
 import { makePlan, type PlanDraft } from "./make_plan.ts";
 import type { Batching, Plan, PluginUse, Trigger } from "./plan.ts";
@@ -247,11 +248,12 @@ export class DataFrame {
   /** Runs the plan once over what there is, and gives the rows. */
   async collect(): Promise<Record<string, unknown>[]> {
     const name = `collect-${crypto.randomUUID()}`;
-    await this.write.format("memory").option("name", name).save();
-    const table = memoryTable(name);
-    const rows = table.rows();
-    table.clear();
-    return rows;
+    try {
+      await this.write.format("memory").option("name", name).save();
+      return memoryTable(name).rows();
+    } finally {
+      dropMemoryTable(name);
+    }
   }
 
   /** Number of rows there are. */
@@ -292,7 +294,7 @@ abstract class Writer {
     return this;
   }
 
-  protected plan(name: string, trigger: Trigger): Promise<Plan> {
+  protected plan(name: string, trigger: NonNullable<PlanDraft["trigger"]>): Promise<Plan> {
     const { session, source, transforms, plugins } = this.state;
     if (this.sinkFormat === undefined) {
       throw new TypeError("Cannot start: no format is set; call format(name) first");
@@ -305,7 +307,7 @@ abstract class Writer {
       trigger,
       engine: { ...this.state.engine, ...this.sinkOptions.engine },
       plugins,
-      baseUrl: new URL(`file://${Deno.cwd()}/`).href,
+      baseUrl: pathToFileURL(`${Deno.cwd()}/`).href,
     };
     return makePlan(draft, session.newRegistry());
   }
@@ -327,7 +329,7 @@ export class DataFrameWriter extends Writer {
 /** Names a sink, and starts a query. Spark's `DataStreamWriter`. */
 export class DataStreamWriter extends Writer {
   #name: string | undefined;
-  #trigger: Trigger = { continuous: true };
+  #trigger: Trigger | { readonly processingTime: string } = { continuous: true };
 
   /** The query's name. Default: a random one. */
   queryName(name: string): this {
@@ -335,8 +337,11 @@ export class DataStreamWriter extends Writer {
     return this;
   }
 
-  /** When a micro-batch starts; `processingTime` in ms. Default: as soon as a partition is idle. */
-  trigger(trigger: Trigger): this {
+  /**
+   * When a micro-batch starts; `processingTime` in ms, or text such as `"5 seconds"`. Default: as soon
+   * as a partition is idle.
+   */
+  trigger(trigger: Trigger | { readonly processingTime: string }): this {
     this.#trigger = trigger;
     return this;
   }

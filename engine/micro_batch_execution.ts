@@ -18,6 +18,8 @@ import { sleep } from "./sleep.ts";
 const POLL_MS = 100;
 /** Batches kept in the checkpoint, as in Spark (`spark.sql.streaming.minBatchesToRetain`). */
 const KEPT_BATCHES = 100;
+/** How long the batch at hand may take to end, in ms, when the query stops at once. */
+const MIN_GRACE_MS = 5_000;
 
 /** Offsets to batches to sink, one batch after another. */
 export class MicroBatchExecution implements Execution {
@@ -30,12 +32,16 @@ export class MicroBatchExecution implements Execution {
   #batchId = 0;
   #position: Offset | null = null;
   #loop: Promise<void> | undefined;
-  /** Resolved when the source has no more than what is done. */
+  /** Resolved when what the source had at the time of the call is done. */
   #caughtUp: (() => void)[] = [];
   /** Wakes the loop when it waits for more. */
   readonly #stop = new AbortController();
   #checkNow = new AbortController();
+  /** Set when the source has said so while it was waited for. */
+  #ended = false;
   #closed = false;
+  /** Set when the batch at hand is not waited for any more: it must leave no trace. */
+  #abandoned = false;
 
   constructor(host: ExecutionHost, source: ReplayableSource) {
     this.#host = host;
@@ -46,7 +52,7 @@ export class MicroBatchExecution implements Execution {
       init: host.init,
       logger: host.logger,
       next: () => this.#todo.shift(),
-      waiting: () => this.#todo.reduce((sum, { batch }) => sum + batch.numRows, 0),
+      waiting: () => this.queueLength(),
       reply: (id, reply) => host.reply(id, reply),
       fatal: (error) => host.fatal(error),
     });
@@ -58,14 +64,15 @@ export class MicroBatchExecution implements Execution {
     this.#loop = this.#run().then(
       () => this.#finish.resolve(),
       (error) => {
-        if (this.#stop.signal.aborted) this.#finish.resolve();
+        const stopped = error === this.#stop.signal.reason || error === this.#host.signal.reason;
+        if (this.#closed || stopped) this.#finish.resolve();
         else this.#host.fatal(error instanceof Error ? error : new Error(String(error)));
       },
     );
   }
 
   async processAllAvailable(): Promise<void> {
-    if (this.#loop === undefined || this.#stop.signal.aborted) return;
+    if (this.#stop.signal.aborted) return await this.#loop;
     const caughtUp = new Promise<void>((resolve) => this.#caughtUp.push(resolve));
     this.#checkNow.abort();
     await Promise.race([caughtUp, this.#loop]);
@@ -82,10 +89,25 @@ export class MicroBatchExecution implements Execution {
     this.#stop.abort(new Error("The query was stopped"));
     await this.#dispatcher.close(timeoutMs);
     for (const work of this.#todo.splice(0)) work.failed(new Error("The query was stopped"));
-    await this.#loop;
-    await this.#source.close();
-    await this.#host.sink.close?.();
+    await this.#endOfLoop(Math.max(timeoutMs, MIN_GRACE_MS));
     for (const resolve of this.#caughtUp.splice(0)) resolve();
+    try {
+      await this.#source.close();
+    } finally {
+      await this.#host.sink.close?.();
+    }
+  }
+
+  /** Waits for the batch at hand, but not for ever: a plugin may hang. */
+  async #endOfLoop(timeoutMs: number): Promise<void> {
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(() => {
+      this.#abandoned = true;
+      this.#host.logger.warn(`The batch at hand did not end within ${timeoutMs} ms`);
+      late.resolve();
+    }, timeoutMs);
+    await Promise.race([this.#loop, late.promise]);
+    clearTimeout(timer);
   }
 
   replacePartition(partition: number): void {
@@ -101,7 +123,7 @@ export class MicroBatchExecution implements Execution {
   }
 
   queueLength(): number {
-    return this.#todo.length;
+    return this.#todo.reduce((sum, { batch }) => sum + batch.numRows, 0);
   }
 
   services(): readonly ServiceInfo[] {
@@ -122,17 +144,21 @@ export class MicroBatchExecution implements Execution {
     const bounded = "availableNow" in trigger || "once" in trigger;
     while (!signal.aborted) {
       const began = performance.now();
+      // Those who ask from here on may mean rows that the source does not show yet.
+      const asked = this.#caughtUp.splice(0);
       // Asked before the offset, so that what came in between is not missed at the end.
-      const ended = this.#source.ended?.() ?? false;
-      const latest = await this.#patiently(() => this.#source.latestOffset(this.#position));
+      const ended = this.#ended || (this.#source.ended?.() ?? false);
+      const latest = await this.#latestOffset();
+      if (latest === undefined) return;
       if (latest !== null && !isDeepStrictEqual(latest, this.#position)) {
         await this.#batch(this.#position, latest, false, performance.now() - began);
         this.#position = latest;
         this.#batchId++;
-        if (bounded) return this.#allDone();
-      } else if (bounded || ended) return this.#allDone();
+        for (const resolve of asked) resolve();
+        if (bounded) return;
+      } else if (bounded || ended) return;
       else {
-        this.#allDone();
+        for (const resolve of asked) resolve();
         await this.#waitForMore();
         continue;
       }
@@ -143,8 +169,14 @@ export class MicroBatchExecution implements Execution {
     }
   }
 
-  #allDone(): void {
-    for (const resolve of this.#caughtUp.splice(0)) resolve();
+  /** The newest position; undefined when the source says that it has no more. */
+  async #latestOffset(): Promise<Offset | null | undefined> {
+    try {
+      return await this.#patiently(() => this.#source.latestOffset(this.#position));
+    } catch (error) {
+      if (isEnd(error)) return undefined;
+      throw error;
+    }
   }
 
   async #waitForMore(): Promise<void> {
@@ -156,7 +188,11 @@ export class MicroBatchExecution implements Execution {
     try {
       await waitForMore.call(this.#source, this.#position, signal);
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (signal.aborted) return this.#renew();
+      const pause = pauseOf(error);
+      if (pause !== undefined) return await this.#pause(pause);
+      if (!isEnd(error)) throw this.#ofSource(error);
+      this.#ended = true;
     }
     this.#renew();
   }
@@ -194,7 +230,12 @@ export class MicroBatchExecution implements Execution {
     const t2 = performance.now();
     const { output, transforms, metrics } = await this.#transform(input);
     const t3 = performance.now();
-    await addBatch(sink, batchId, output, this.#host.signal);
+    try {
+      await addBatch(sink, batchId, output, this.#host.signal);
+    } catch (error) {
+      throw error === this.#host.signal.reason ? error : named(plan.sink.name, error);
+    }
+    if (this.#abandoned) throw this.#stop.signal.reason;
     const t4 = performance.now();
     checkpoint?.commit(batchId);
     checkpoint?.prune(KEPT_BATCHES);
@@ -238,7 +279,12 @@ export class MicroBatchExecution implements Execution {
           this.#todo.push({
             batch: input.slice(start, start + size),
             kills: 0,
-            done: (batch, result) => resolve({ batch, result }),
+            done: (batch, result) => {
+              const failure = result.failures?.[0];
+              // There is no caller to tell, and to leave rows out in silence would be to lose them.
+              if (failure !== undefined) reject(new Error(failure.message));
+              else resolve({ batch, result });
+            },
             failed: reject,
             // Without ids no row can be answered for, so none may be given up.
             split: () => undefined,
@@ -266,9 +312,23 @@ export class MicroBatchExecution implements Execution {
         return await call();
       } catch (error) {
         const pause = pauseOf(error, attempt);
-        if (pause === undefined) throw error;
+        if (pause === undefined) throw this.#ofSource(error);
         await sleep(pause, this.#stop.signal);
       }
     }
   }
+
+  #ofSource(error: unknown): unknown {
+    return named(this.#host.plan.source.name, error);
+  }
+}
+
+function isEnd(error: unknown): boolean {
+  return error instanceof Error && error.name === "EndOfInput";
+}
+
+/** The error with the plugin's name before its message. */
+function named(plugin: string, error: unknown): Error {
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  return Object.assign(new Error(`${plugin}: ${message}`, { cause: error }), { name });
 }

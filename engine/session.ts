@@ -6,6 +6,7 @@
 import { builtins } from "../plugins/builtins.ts";
 import { Registry } from "../plugins/registry.ts";
 import { DataFrameReader } from "./dataframe.ts";
+import { pluginLogger } from "./logging.ts";
 import type { Plan } from "./plan.ts";
 import type { StreamingQueryProgress } from "./progress.ts";
 import { StreamingQuery } from "./query.ts";
@@ -42,6 +43,8 @@ export class StreamingQueryManager {
    */
   async awaitAnyTermination(timeoutMs?: number): Promise<boolean> {
     if (this.#terminated.length === 0) {
+      // Who waits here hears of a query that cannot start.
+      for (const { ready } of this.active) ready.catch(() => {});
       const ended = Promise.withResolvers<void>();
       this.#waiting.push(ended.resolve);
       const timer = timeoutMs === undefined ? undefined : setTimeout(ended.resolve, timeoutMs);
@@ -74,16 +77,14 @@ export class StreamingQueryManager {
   /** @internal */
   started({ id, runId, name }: StreamingQuery): void {
     const timestamp = new Date().toISOString();
-    for (const listener of this.#listeners) {
-      listener.onQueryStarted?.({ id, runId, name, timestamp });
-    }
+    this.#tell(name, (listener) => listener.onQueryStarted?.({ id, runId, name, timestamp }));
   }
 
   /** @internal */
   progress(query: StreamingQuery): void {
     if (this.#listeners.size === 0) return;
     const progress = query.lastProgress!;
-    for (const listener of this.#listeners) listener.onQueryProgress?.({ progress });
+    this.#tell(query.name, (listener) => listener.onQueryProgress?.({ progress }));
   }
 
   /** @internal */
@@ -91,15 +92,21 @@ export class StreamingQueryManager {
     const { id, runId, name, exception } = query;
     if (this.#active.get(name) === query) this.#active.delete(name);
     this.#terminated.push(query);
-    for (const listener of this.#listeners) {
-      listener.onQueryTerminated?.({
-        id,
-        runId,
-        name,
-        ...(exception === undefined ? {} : { exception }),
-      });
-    }
+    const event = { id, runId, name, ...(exception === undefined ? {} : { exception }) };
+    this.#tell(name, (listener) => listener.onQueryTerminated?.(event));
     for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+
+  /** A listener that throws harms nobody else. */
+  #tell(queryName: string, tell: (listener: StreamingQueryListener) => void): void {
+    for (const listener of this.#listeners) {
+      try {
+        tell(listener);
+      } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        pluginLogger(queryName).error(`A listener of the session threw: ${message}`);
+      }
+    }
   }
 }
 

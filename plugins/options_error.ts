@@ -13,11 +13,16 @@ type Issue = v.BaseIssue<unknown>;
  * The first issue as an error: its path leads to the culprit, its message says what was given and what
  * is allowed.
  * @param schema what the value was checked against
+ * @param within where the value is, when it is not the options as a whole
  */
-export function optionsError(issues: readonly Issue[], schema: v.GenericSchema): PlanError {
+export function optionsError(
+  issues: readonly Issue[],
+  schema: v.GenericSchema,
+  within: readonly string[] = [],
+): PlanError {
   const issue = deepest(issues[0]!);
   const path = (issue.path ?? []).map(({ key }) => key as string | number);
-  return new PlanError(describe(issue, path, schema), { path });
+  return new PlanError(describe(issue, path, schema, within), { path: [...within, ...path] });
 }
 
 /**
@@ -63,15 +68,17 @@ function describe(
   issue: Issue,
   path: readonly (string | number)[],
   schema: v.GenericSchema,
+  within: readonly string[],
 ): string {
+  const name = field([...within, ...path]);
   if (issue.type === "strict_object" && issue.expected === "never") {
     const known = entryNames(at(schema, path.slice(0, -1)));
-    return `Unknown option ${field(path)}: ${nearest(String(path.at(-1)), known)}`;
+    return `Unknown option ${name}: ${nearest(String(path.at(-1)), known)}`;
   }
   if (issue.input === undefined) {
-    return `Missing option ${field(path)}: wanted ${wanted(missing(issue, at(schema, path)))}`;
+    return `Missing option ${name}: wanted ${wanted(missing(issue, at(schema, path)))}`;
   }
-  return `Cannot use ${show(issue.input)} for ${field(path)}: wanted ${wanted(issue)}`;
+  return `Cannot use ${show(issue.input)} for ${name}: wanted ${wanted(issue)}`;
 }
 
 function field(path: readonly (string | number)[]): string {
