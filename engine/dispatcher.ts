@@ -113,8 +113,9 @@ export class Dispatcher {
     }
   }
 
-  /** Ends a partition's worker at once; it is replaced like one that died. */
+  /** Ends a partition's worker at once; it is replaced like one that died. Its work is not blamed. */
   replace(partition: number): void {
+    for (const { work } of this.#lanes[partition]?.inFlight.splice(0) ?? []) this.#again.push(work);
     this.#pool.replace(partition);
   }
 
@@ -182,13 +183,21 @@ export class Dispatcher {
         this.wake();
       },
       failed: (seq, error) => {
-        this.#take(lane, seq)?.failed(error);
+        const work = this.#take(lane, seq);
+        if (work !== undefined) this.#failed(work, error);
         this.wake();
       },
       replies: ({ replies }) => {
         for (const [id, answer] of replies) reply(id, answer);
       },
     };
+  }
+
+  /** The worker could not tell which rows are guilty: halves will. */
+  #failed(work: Work, error: Error): void {
+    const halves = error.name === "Permanent" ? undefined : work.split();
+    if (halves === undefined) work.failed(error);
+    else this.#again.push(...halves);
   }
 
   /** The lane's worker is gone or as good as gone: its work is done again. */

@@ -30,16 +30,26 @@ interface Place {
   host: PartitionHost;
   ready: boolean;
   failedStarts: number;
+  /** When the worker of the moment was started, by `performance.now()`. */
+  began: number;
+  /** Why the start of the worker was cut off, if it was. */
+  late: string | undefined;
+  /** Waits to start the next worker. */
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 /** A lane gives up after so many starts in a row that failed. */
 const MAX_FAILED_STARTS = 5;
+/** A replacement may take so many times longer to start than the first workers did. */
+const START_PATIENCE = 10;
 
 /** One worker a partition. */
 export class PartitionPool {
   readonly #options: PartitionPoolOptions;
   readonly #places: Place[] = [];
   #stopped = false;
+  /** How long the slowest of the first workers took to start, in ms. */
+  #startMs = 0;
   #watch: ReturnType<typeof setInterval> | undefined;
   /** Workers replaced since the start. */
   restarts = 0;
@@ -54,13 +64,23 @@ export class PartitionPool {
    */
   async start(oneByOne: boolean = false): Promise<void> {
     const { plan } = this.#options.init;
+    const began = performance.now();
     for (let index = 0; index < plan.partitions; index++) {
       const host = this.#spawn(index);
-      this.#places.push({ host, ready: false, failedStarts: 0 });
+      this.#places.push({
+        host,
+        ready: false,
+        failedStarts: 0,
+        began,
+        late: undefined,
+        timer: undefined,
+      });
       if (oneByOne) await host.started;
     }
     await Promise.all(this.#places.map(({ host }) => host.started));
+    if (this.#stopped) return;
     for (const place of this.#places) place.ready = true;
+    this.#startMs = performance.now() - began;
     const period = Math.max(10, Math.min(1_000, plan.batching.batchTimeoutMs / 4));
     this.#watch = setInterval(() => this.#inspect(), period);
   }
@@ -103,6 +123,7 @@ export class PartitionPool {
   async close(timeoutMs: number): Promise<void> {
     this.#stopped = true;
     clearInterval(this.#watch);
+    for (const { timer } of this.#places) clearTimeout(timer);
     await Promise.all(this.#places.map(({ host }) => host.close(timeoutMs)));
   }
 
@@ -133,6 +154,8 @@ export class PartitionPool {
     if (this.#stopped) return;
     const place = this.#places[partition]!;
     place.host = this.#spawn(partition);
+    place.began = performance.now();
+    place.late = undefined;
     place.host.started.then(() => {
       place.ready = true;
       this.#options.ready(partition);
@@ -141,20 +164,33 @@ export class PartitionPool {
       place.failedStarts++;
       if (place.failedStarts >= MAX_FAILED_STARTS) {
         const text = `Cannot start partition ${partition}: ${place.failedStarts} tries failed`;
-        this.#options.fatal(new Error(`${text}, the last with: ${error.message}`));
+        const why = place.late ?? error.message;
+        this.#options.fatal(new Error(`${text}, the last with: ${why}`));
         return;
       }
-      setTimeout(() => this.#restart(partition), 100 * 2 ** place.failedStarts);
+      place.timer = setTimeout(() => this.#restart(partition), 100 * 2 ** place.failedStarts);
     });
   }
 
   #inspect(): void {
     const now = performance.now();
     for (const [partition, place] of this.#places.entries()) {
-      if (!place.ready) continue;
+      if (!place.ready) {
+        this.#hasten(place, now);
+        continue;
+      }
       const why = this.#options.inspect(partition, now);
       if (why !== undefined) this.#lost(partition, why);
       else place.host.ping();
     }
+  }
+
+  /** Ends a replacement that does not get ready; the next one may. */
+  #hasten(place: Place, now: number): void {
+    const { batchTimeoutMs } = this.#options.init.plan.batching;
+    const patience = Math.round(Math.max(batchTimeoutMs, START_PATIENCE * this.#startMs));
+    if (place.late !== undefined || now - place.began < patience) return;
+    place.late = `it was not ready within ${patience} ms`;
+    place.host.terminate();
   }
 }

@@ -5,7 +5,7 @@
  * @module
  */
 import type { Json, Reply, Transform } from "../plugins/contract.ts";
-import { Batch, type Schema } from "./batch.ts";
+import { Batch, sameType, type Schema } from "./batch.ts";
 
 /** A transform with its name and what it declared. */
 export interface Stage {
@@ -116,7 +116,9 @@ export class Pipeline {
     } catch (error) {
       if (isFatal(error) || !input.schema.has("id")) throw named(stage, error);
       const isolation = new Isolation(stage, deadline);
-      await isolation.take(input, error);
+      // Rows of a larger batch get more than one chance while it is split; so does a lone one.
+      if (input.numRows === 1 && !isSignal(error)) await isolation.retry(input);
+      else await isolation.take(input, error);
       if (isolation.kept.length === 0) {
         return {
           batch: Batch.empty(input.schema.select(["id"])),
@@ -151,7 +153,7 @@ class Isolation {
       const rest = batch.filter(
         Array.from({ length: batch.numRows }, (_, row) => !guilty.has(row)),
       );
-      if (rest.numRows > 0) await this.#retry(rest);
+      if (rest.numRows > 0) await this.retry(rest);
       return;
     }
     if (batch.numRows <= 1 || pauseOf(error) !== undefined || performance.now() > this.#deadline) {
@@ -159,11 +161,12 @@ class Isolation {
       return;
     }
     const middle = batch.numRows >> 1;
-    await this.#retry(batch.slice(0, middle));
-    await this.#retry(batch.slice(middle));
+    await this.retry(batch.slice(0, middle));
+    await this.retry(batch.slice(middle));
   }
 
-  async #retry(batch: Batch): Promise<void> {
+  /** Runs a batch again, or parts of it, if it throws again. */
+  async retry(batch: Batch): Promise<void> {
     let output: Batch;
     try {
       output = checkOutput(this.#stage, batch, await this.#stage.transform.transform(batch));
@@ -219,8 +222,10 @@ function checkOutput(stage: Stage, input: Batch, output: unknown): Batch {
   if (!(output instanceof Batch)) {
     throw new TypeError(`returned ${describe(output)}: wanted a Batch`);
   }
-  if (input.schema.has("id") && !output.schema.has("id")) {
-    throw new TypeError(`lost the column "id": wanted it kept, since replies are routed by it`);
+  const given = input.schema.find("id"), kept = output.schema.find("id");
+  if (given !== undefined && (kept === undefined || !sameType(given.type, kept.type))) {
+    const what = kept === undefined ? "lost" : "changed the type of";
+    throw new TypeError(`${what} the column "id": wanted it kept, since replies are routed by it`);
   }
   if (stage.schema !== undefined && !output.schema.equals(stage.schema)) {
     throw new TypeError(`returned columns (${output.schema}): it declared (${stage.schema})`);
@@ -237,6 +242,12 @@ function guiltyRows(error: unknown, numRows: number): ReadonlyMap<number, unknow
     if (!(Number.isInteger(row) && row >= 0 && row < numRows)) return undefined;
   }
   return rows;
+}
+
+/** Errors that say themselves what is to be done. */
+function isSignal(error: unknown): boolean {
+  return isFatal(error) || pauseOf(error) !== undefined ||
+    error instanceof Error && error.name === "BatchError";
 }
 
 /** Errors that no splitting can help with. */

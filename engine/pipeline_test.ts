@@ -101,12 +101,29 @@ Deno.test("a stage that is not connected is tried again", async () => {
   assert.deepEqual(numbers(batch), [1, 2]);
 });
 
+Deno.test("a lone row gets a second chance, but for errors that are signals", async () => {
+  for (
+    const [error, calls, failed] of [
+      [new Error("a hiccup"), 2, 0],
+      [new BatchError(new Map([[0, new RowError("no", 422)]])), 1, 1],
+    ] as const
+  ) {
+    let count = 0;
+    const { batch, failures } = await pipeline((batch) => {
+      if (++count === 1) throw error;
+      return batch;
+    }).run(batchOf([1]));
+    assert.deepEqual([count, failures.length, batch.numRows], [calls, failed, 1 - failed]);
+  }
+});
+
 Deno.test("plugins that lie about their output are told so", async () => {
   const lies: [unknown, RegExp][] = [
     [undefined, /stage0: returned undefined: wanted a Batch/],
     [[], /returned an Array/],
     [{}, /returned a Object/],
     [batchOf([1]).drop(["id"]), /lost the column "id"/],
+    [batchOf([1]).withColumn("id", "int32", [1]), /changed the type of the column "id"/],
   ];
   for (const [lie, message] of lies) {
     const { failures } = await pipeline(() => lie as Batch).run(batchOf([1]));

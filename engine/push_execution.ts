@@ -11,7 +11,7 @@ import type { Execution, ExecutionHost } from "./execution.ts";
 import type { PartitionResult } from "./partition_protocol.ts";
 import type { Plan } from "./plan.ts";
 import { RowBatcher } from "./row_batcher.ts";
-import { Settlement } from "./settlement.ts";
+import { Settlement, stopped } from "./settlement.ts";
 
 /** Batch ids are reserved in the checkpoint by blocks, so that a batch costs no disk write. */
 const RESERVED_BATCHES = 10_000;
@@ -190,8 +190,4 @@ class RowsWork implements Work {
       new RowsWork(execution, rows.slice(middle), batch.slice(middle), waited),
     ];
   }
-}
-
-function stopped(): Error {
-  return Object.assign(new Error("The service is stopping: try again later"), { status: 503 });
 }

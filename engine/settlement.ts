@@ -78,9 +78,8 @@ export class Settlement<Row extends SourceRow> {
 
   /** The rows cannot be processed at all. */
   failed(rows: readonly Row[], error: Error): void {
-    if (!this.#closed) {
-      this.#host.logger.error(`A batch of ${rows.length} rows failed: ${error.message}`);
-    }
+    if (this.#closed) error = stopped();
+    else this.#host.logger.error(`A batch of ${rows.length} rows failed: ${error.message}`);
     for (const row of rows) this.#source.fail(row, error);
     this.#release(rows.length);
     if (error.name === "Permanent") this.#host.fatal(error);
@@ -91,7 +90,7 @@ export class Settlement<Row extends SourceRow> {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  /** Failures are expected from now on, and not logged. */
+  /** Rows that fail from now on do so because of the stop: they are told so, and nothing is logged. */
   closing(): void {
     this.#closed = true;
   }
@@ -144,4 +143,9 @@ export class Settlement<Row extends SourceRow> {
   #wakeIdle(): void {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
+}
+
+/** What rows get that the stop of their query cuts off. */
+export function stopped(): Error {
+  return Object.assign(new Error("The service is stopping: try again later"), { status: 503 });
 }

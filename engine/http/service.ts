@@ -15,6 +15,7 @@ import type {
 } from "../../plugins/contract.ts";
 import { Batch, type ColumnData, type Field, Schema } from "../batch.ts";
 import { HttpError, readBody } from "./body.ts";
+import { headerFault, isStatus } from "./encode_reply.ts";
 import {
   type HttpEndpoint,
   HttpListener,
@@ -182,11 +183,15 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     return new Batch(this.#schema, columns, rows.length);
   }
 
-  /** Answers a request: the `Answer` that is offered to sinks. */
+  /**
+   * Answers a request: the `Answer` that is offered to sinks. A reply that cannot be sent becomes a 500
+   * that says why.
+   */
   readonly answer: Answer = (id: string, reply: Reply): boolean => {
     const row = this.#pending.get(id);
     if (row === undefined) return false;
-    this.#respond(row, toResponse(reply));
+    const fault = replyFault(reply);
+    this.#respond(row, fault === undefined ? toResponse(reply) : refuse(500, fault));
     return true;
   };
 
@@ -307,6 +312,27 @@ function columnOf({ name, type }: Field, rows: readonly HttpRow[]): ColumnData {
     default:
       throw new TypeError(`An HTTP request has no column "${name}" of type ${type}`);
   }
+}
+
+/** Why a reply cannot be sent, or undefined. Plugins make replies too, and not all are typed. */
+function replyFault(reply: Reply): string | undefined {
+  const { status, headers, body } = reply ?? {} as Partial<Reply>;
+  if (status !== 200 && !isStatus(status)) {
+    return `Cannot reply with status ${String(status)}: wanted 200 to 599`;
+  }
+  if (typeof body !== "string" && body !== null && !(body instanceof Uint8Array)) {
+    return `Cannot reply with a body of type ${typeof body}: wanted text, bytes or null`;
+  }
+  if (headers === undefined) return undefined;
+  if (!Array.isArray(headers)) {
+    return `Cannot reply with headers of type ${typeof headers}: wanted a list of names and values`;
+  }
+  for (const header of headers as readonly unknown[]) {
+    const [name, value] = Array.isArray(header) ? header : [];
+    const fault = headerFault(name, value);
+    if (fault !== undefined) return `Cannot reply with ${fault}`;
+  }
+  return undefined;
 }
 
 /** The response of a reply. A plain text reply leaves the content type to the server's default. */
