@@ -85,32 +85,30 @@ export function castTo(node: Node, type: DataType): Node | undefined {
 }
 
 /**
- * A node whose formula reads a part several times, though the part is evaluated once.
+ * A node whose formula reads a part several times, though the part is evaluated once for each row.
  * @param use makes the node, given what stands for the part
  */
 export function sharing(part: Node, use: (part: Node) => Node): Node {
-  if (part.literal !== undefined) return use(part);
-  let current: { readonly batch: Batch; data?: ColumnData } | undefined;
+  const { type } = part;
+  if (part.literal !== undefined || type === "void") return use(part);
+  // A column of the batch goes with its rows wherever only some of them are evaluated.
+  const name = `\0shared ${shared++}`;
   const whole = use({
-    ...part,
-    evaluate(batch, now) {
-      // For some of the rows only, it is evaluated anew.
-      if (batch !== current?.batch) return part.evaluate(batch, now);
-      return current.data ??= part.evaluate(batch, now);
-    },
+    type,
+    nullable: part.nullable,
+    throws: false,
+    evaluate: (batch) => batch.column(name),
   });
   return {
-    ...whole,
-    evaluate(batch, now) {
-      current = { batch };
-      try {
-        return whole.evaluate(batch, now);
-      } finally {
-        current = undefined;
-      }
-    },
+    type: whole.type,
+    nullable: whole.nullable,
+    throws: part.throws || whole.throws,
+    evaluate: (batch, now) =>
+      whole.evaluate(batch.withColumn(name, type, part.evaluate(batch, now)), now),
   };
 }
+
+let shared = 0;
 
 /** What a function says it takes; see {@linkcode accept}. */
 export type Kind =

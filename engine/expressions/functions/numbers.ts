@@ -7,7 +7,7 @@ import type { ColumnData, DataType } from "../../batch.ts";
 import { pack } from "../../batch.ts";
 import { toInt64 } from "../cast.ts";
 import { comparator } from "../compare.ts";
-import { accept, castTo, combine, combineRows, type Node } from "../node.ts";
+import { accept, castTo, combine, combineRows, constant, type Node } from "../node.ts";
 import { arithmetic } from "../operators.ts";
 import { commonType, nameOf, type NumericType } from "../types.ts";
 import { checkCount, define, type FunctionSpec, rowwise } from "./define.ts";
@@ -165,9 +165,8 @@ function extreme(name: string, summary: string, direction: 1 | -1): FunctionSpec
   return define(usage, summary, (args) => {
     checkCount(usage, args, 2, Infinity);
     const type = commonType(args.map((arg) => arg.type));
-    const nodes = type === undefined || type === "void"
-      ? undefined
-      : args.map((arg) => castTo(arg, type));
+    if (type === "void") return constant("void", null);
+    const nodes = type === undefined ? undefined : args.map((arg) => castTo(arg, type));
     if (nodes === undefined || nodes.includes(undefined)) {
       throw new TypeError(
         `wanted values of one type, given ${args.map((arg) => nameOf(arg.type)).join(", ")}`,
