@@ -4,6 +4,7 @@
  *
  * @module
  */
+import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
 import type { Columns, Json, PlanContext, PluginBase, SourcePlugin } from "../plugins/contract.ts";
@@ -146,9 +147,7 @@ export async function makePlan(draft: PlanDraft, registry: Registry): Promise<Pl
     partitions,
     trigger,
     batching,
-    ...(checkpoint === undefined
-      ? {}
-      : { checkpoint: fileURLToPath(new URL(checkpoint, draft.baseUrl)) }),
+    ...(checkpoint === undefined ? {} : { checkpoint: directoryOf(checkpoint, draft.baseUrl) }),
     plugins,
     baseUrl: draft.baseUrl,
   };
@@ -204,6 +203,13 @@ async function checkColumns(plan: Plan, draft: PlanDraft, registry: Registry): P
   await within(["sink", draft.sink.name], async () => {
     const options = registry.checkOptions(sink, plan.sink.options);
     await sink.check?.(options, schemas.at(-1), planContext(plan));
+    const source = await registry.resolve("source", plan.source.name);
+    if (source.placement === "partition" && sink.perPartition !== true) {
+      throw new PlanError(
+        `Cannot use sink "${sink.name}" with source "${source.name}": the source lives in the ` +
+          `partitions and the sink on the head; use another source, or sink "http"`,
+      );
+    }
   });
 }
 
@@ -251,6 +257,20 @@ async function schemasFrom(
   return schemas;
 }
 
+/** The absolute path of a directory given as a path or a `file:` URL. */
+function directoryOf(given: string, baseUrl: string): string {
+  try {
+    return /^[a-z][a-z\d+.-]+:/i.test(given)
+      ? fileURLToPath(given)
+      : resolve(fileURLToPath(baseUrl), given);
+  } catch (cause) {
+    throw new PlanError(
+      `Cannot use ${JSON.stringify(given)} for "checkpoint": wanted a directory of this machine`,
+      { path: ["checkpoint"], cause },
+    );
+  }
+}
+
 function planContext({ baseUrl }: Plan): PlanContext {
   return { baseUrl, Batch, Schema };
 }
@@ -262,7 +282,7 @@ function check<S extends v.GenericSchema>(
 ): v.InferOutput<S> {
   const result = v.safeParse(schema, value);
   if (result.success) return result.output;
-  throw optionsError(result.issues, schema).within(...path);
+  throw optionsError(result.issues, schema, path);
 }
 
 /** Puts a path before that of an error; an error of another kind becomes a PlanError. */

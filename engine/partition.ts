@@ -6,10 +6,11 @@
  */
 import process from "node:process";
 import { parentPort } from "node:worker_threads";
-import type { PluginLogger } from "../plugins/contract.ts";
 import { builtins } from "../plugins/builtins.ts";
+import type { PluginContext, PluginLogger, Reply, ServiceInfo } from "../plugins/contract.ts";
+import { PlanError } from "../plugins/errors.ts";
 import { Registry } from "../plugins/registry.ts";
-import { Batch, type Schema, type WireBatch } from "./batch.ts";
+import { Batch, Schema, type WireBatch } from "./batch.ts";
 import type {
   ErrorMessage,
   FromPartition,
@@ -18,7 +19,10 @@ import type {
   ToPartition,
 } from "./partition_protocol.ts";
 import { createPipeline } from "./create_pipeline.ts";
+import { LocalExecution } from "./local_execution.ts";
+import { columnPruner, requiredColumns } from "./make_plan.ts";
 import { EarlyReplies, type Outcome, type Pipeline } from "./pipeline.ts";
+import { QueryReplies, Replies } from "./replies.ts";
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
@@ -38,7 +42,10 @@ let running: Running | undefined;
 let tail: Promise<void> | undefined;
 
 port.on("message", (message: ToPartition) => {
-  if (message.type === "ping") return post({ type: "pong" });
+  if (message.type === "ping") {
+    return post({ type: "pong", busyForMs: running?.local?.busyForMs ?? 0 });
+  }
+  if (message.type === "drain") return drain();
   if (tail === undefined) {
     const work = handle(message);
     if (work !== undefined) tail = finish(work);
@@ -66,10 +73,16 @@ function handle(message: ToPartition): Promise<void> | undefined {
 async function init(message: PartitionInit): Promise<void> {
   try {
     running = await Running.create(message);
-    post({ type: "ready" });
+    const services = await running.serve(message);
+    post({ type: "ready", ...(services === undefined ? {} : { services }) });
   } catch (error) {
     post({ type: "init_failed", error: errorMessage(error) });
   }
+}
+
+async function drain(): Promise<void> {
+  await running?.local?.drain();
+  post({ type: "drained" });
 }
 
 async function close(): Promise<void> {
@@ -88,24 +101,85 @@ class Running {
   #sentSchema: Schema | undefined;
   #pipeline!: Pipeline;
   readonly #early = new EarlyReplies();
+  readonly #replies = new QueryReplies(new Replies());
+  readonly #registry = new Registry(builtins);
+  #context!: PluginContext;
+  /** Runs the batches of a partition that serves by itself. */
+  local: LocalExecution | undefined;
   #metrics: Record<string, number> | undefined;
   readonly #abort = new AbortController();
 
   static async create(message: PartitionInit): Promise<Running> {
     const { plan, partition, peer } = message;
     const running = new Running();
-    const registry = new Registry(builtins);
+    const registry = running.#registry;
     for (const specifier of plan.plugins) await registry.load(specifier, plan.baseUrl);
-    running.#pipeline = await createPipeline(plan, registry, {
+    const source = await registry.resolve("source", plan.source.name);
+    const isLocal = source.placement === "partition";
+    running.#context = {
+      Batch,
+      Schema,
+      baseUrl: plan.baseUrl,
+      service: plan.name,
       partition,
       peer,
+      partitions: plan.partitions,
+      permissions: "inherit",
       logger: logger(message.logLevel),
       metrics: { add: (name, amount) => running.#count(name, amount) },
       signal: running.#abort.signal,
-      reply: running.#early.add,
+    };
+    running.#pipeline = await createPipeline(plan, registry, {
+      ...running.#context,
+      reply: isLocal ? running.#answer : running.#early.add,
     });
     await running.#pipeline.warmUp();
     return running;
+  }
+
+  /** Starts the source, when it lives in the partitions; undefined when it does not. */
+  async serve({ plan, siblings = [] }: PartitionInit): Promise<readonly ServiceInfo[] | undefined> {
+    const registry = this.#registry;
+    const plugin = await registry.resolve("source", plan.source.name);
+    if (plugin.placement !== "partition") return undefined;
+    const context = { ...this.#context, replies: this.#replies };
+    const sinkPlugin = await registry.resolve("sink", plan.sink.name);
+    const sink = await sinkPlugin.create(
+      registry.checkOptions(sinkPlugin, plan.sink.options),
+      context,
+    );
+    const columns = await requiredColumns(plan, registry);
+    const source = await plugin.create(registry.checkOptions(plugin, plan.source.options), {
+      ...context,
+      columns,
+      siblings,
+    });
+    if (!("start" in source)) {
+      throw new PlanError(
+        `Cannot use source "${plan.source.name}" in partitions: it does not push`,
+      );
+    }
+    this.local = new LocalExecution({
+      plan,
+      pipeline: this.#pipeline,
+      source,
+      sink,
+      logger: this.#context.logger,
+      signal: this.#abort.signal,
+      prune: columnPruner(columns),
+      reply: this.#answer,
+      fatal: (error) => post({ type: "fatal", error: errorMessage(error) }),
+      report: (report) => {
+        const metrics = this.#metrics;
+        this.#metrics = undefined;
+        post({
+          type: "report",
+          report: metrics === undefined ? report : { ...report, metrics },
+        });
+      },
+    });
+    await this.local.start();
+    return source.services?.() ?? [];
   }
 
   run(seq: number, wire: WireBatch): Promise<void> | undefined {
@@ -130,6 +204,7 @@ class Running {
   }
 
   async close(): Promise<void> {
+    await this.local?.close();
     await this.#pipeline.close();
     this.#abort.abort();
   }
@@ -158,6 +233,10 @@ class Running {
       post({ type: "failed", seq, error: errorMessage(error) });
     }
   }
+
+  readonly #answer = (id: string, reply: Reply): void => {
+    this.#replies.own?.(id, reply);
+  };
 
   #count(name: string, amount: number): void {
     this.#metrics ??= {};

@@ -4,13 +4,14 @@
  * @module
  */
 import { Worker } from "node:worker_threads";
-import type { PluginLogger } from "../plugins/contract.ts";
+import type { PluginLogger, ServiceInfo } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { Batch, type Schema } from "./batch.ts";
 import type {
   ErrorMessage,
   FromPartition,
   PartitionInit,
+  PartitionReport,
   PartitionResult,
   ToPartition,
 } from "./partition_protocol.ts";
@@ -22,6 +23,9 @@ export interface PartitionEvents {
   /** A batch as a whole failed; the worker lives. */
   failed(seq: number, error: Error): void;
   replies(message: FromPartition & { type: "replies" }): void;
+  report?(report: PartitionReport): void;
+  drained?(): void;
+  fatal?(error: Error): void;
   /** The worker is gone, unasked. It is told once, and nothing comes after it. */
   died(why: string): void;
 }
@@ -44,6 +48,10 @@ export class PartitionHost {
   #closing = false;
   /** When the worker last said anything, by `performance.now()`. */
   lastHeard: number = performance.now();
+  /** How long, in ms, the batch at hand had been going on at the last sign of life; see `pong`. */
+  busyForMs = 0;
+  /** Where a partition that serves by itself can be reached; empty before it is ready. */
+  services: readonly ServiceInfo[] = [];
 
   constructor(init: PartitionInit, events: PartitionEvents, logger: PluginLogger) {
     this.#events = events;
@@ -69,6 +77,11 @@ export class PartitionHost {
   send(seq: number, batch: Batch): void {
     this.#post({ type: "batch", seq, batch: batch.toWire(this.#inputSchema) });
     this.#inputSchema = batch.schema;
+  }
+
+  /** Asks a partition that serves by itself to take in no more; `drained` follows. */
+  drain(): void {
+    this.#post({ type: "drain" });
   }
 
   /** Asks for a sign of life, which moves `lastHeard`. */
@@ -108,7 +121,13 @@ export class PartitionHost {
     this.lastHeard = performance.now();
     switch (message.type) {
       case "result": {
-        const batch = Batch.fromWire(message.batch, this.#outputSchema);
+        let batch: Batch;
+        try {
+          batch = Batch.fromWire(message.batch, this.#outputSchema);
+        } catch (error) {
+          // A plugin has changed the columns of its batch after it was built.
+          return this.#events.failed(message.seq, error as Error);
+        }
         this.#outputSchema = batch.schema;
         return this.#events.result(message, batch);
       }
@@ -119,7 +138,17 @@ export class PartitionHost {
       case "log":
         return this.#logger[message.level](message.message, message.properties);
       case "ready":
+        this.services = message.services ?? [];
         return this.#started.resolve();
+      case "pong":
+        this.busyForMs = message.busyForMs;
+        return;
+      case "report":
+        return this.#events.report?.(message.report);
+      case "drained":
+        return this.#events.drained?.();
+      case "fatal":
+        return this.#events.fatal?.(revive(message.error));
       case "init_failed":
         this.#started.reject(revive(message.error));
         return this.#died(message.error.message);

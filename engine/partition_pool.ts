@@ -60,9 +60,11 @@ export class PartitionPool {
 
   /**
    * Starts the workers; resolves when all are warm.
-   * @param oneByOne the first before the others, since they need to know where it listens
+   *
+   * With `oneByOne` each starts after the one before it is ready, so that it can be told where those
+   * listen.
    */
-  async start(oneByOne: boolean = false): Promise<void> {
+  async start({ oneByOne = false }: { oneByOne?: boolean } = {}): Promise<void> {
     const { plan } = this.#options.init;
     const began = performance.now();
     for (let index = 0; index < plan.partitions; index++) {
@@ -93,6 +95,11 @@ export class PartitionPool {
   /** Whether a partition has a live, warm worker. */
   isReady(partition: number): boolean {
     return this.#places[partition]!.ready;
+  }
+
+  /** The workers of the moment, by partition. */
+  get hosts(): readonly PartitionHost[] {
+    return this.#places.map(({ host }) => host);
   }
 
   /** The worker of the moment. */

@@ -3,7 +3,7 @@
  *
  * @module
  */
-import type { Reply } from "../plugins/contract.ts";
+import type { Reply, ServiceInfo } from "../plugins/contract.ts";
 import type { WireBatch } from "./batch.ts";
 import type { RowFailure } from "./pipeline.ts";
 import type { Plan } from "./plan.ts";
@@ -13,6 +13,8 @@ export type ToPartition =
   | PartitionInit
   | { readonly type: "batch"; readonly seq: number; readonly batch: WireBatch }
   | { readonly type: "ping" }
+  /** To a partition that serves by itself: take in no more, and say when all is done. */
+  | { readonly type: "drain" }
   | { readonly type: "close" };
 
 /** The first message: what the partition is to run. */
@@ -23,17 +25,25 @@ export interface PartitionInit {
   readonly peer: number;
   /** The lowest level of log lines that are wanted. */
   readonly logLevel: string;
+  /** Where the sources of other partitions listen already. */
+  readonly siblings?: readonly ServiceInfo[];
 }
 
 /** Worker to head. */
 export type FromPartition =
-  | { readonly type: "ready" }
+  /** Plugins are warm; of a partition that serves by itself, `services` can be reached. */
+  | { readonly type: "ready"; readonly services?: readonly ServiceInfo[] }
   | { readonly type: "init_failed"; readonly error: ErrorMessage }
   | PartitionResult
   | { readonly type: "failed"; readonly seq: number; readonly error: ErrorMessage }
   /** Replies that need not wait for the rest of their batch. */
   | { readonly type: "replies"; readonly replies: readonly (readonly [string, Reply])[] }
-  | { readonly type: "pong" }
+  /** `busyForMs`: how long the batch at hand has been going on, in a partition that serves by itself. */
+  | { readonly type: "pong"; readonly busyForMs: number }
+  | { readonly type: "report"; readonly report: PartitionReport }
+  | { readonly type: "drained" }
+  /** The query cannot go on. */
+  | { readonly type: "fatal"; readonly error: ErrorMessage }
   | {
     readonly type: "log";
     readonly level: LogLevel;
@@ -55,6 +65,22 @@ export interface PartitionResult {
   readonly metrics?: Readonly<Record<string, number>>;
   /** Time in the transforms, in ms. */
   readonly ms: number;
+}
+
+/** What a partition that serves by itself has done since it said so last. */
+export interface PartitionReport {
+  /** When the first of the batches began, ms since 1970. */
+  readonly began: number;
+  readonly numBatches: number;
+  readonly numInputRows: number;
+  readonly numOutputRows: number;
+  /** Most rows that waited. */
+  readonly queueLength: number;
+  /** Time in the transforms, summed over the batches, in ms. */
+  readonly transformsMs: number;
+  /** Time from the batches' beginnings to their ends in the sink, summed, in ms. */
+  readonly batchMs: number;
+  readonly metrics?: Readonly<Record<string, number>>;
 }
 
 /** An error as plain data. */

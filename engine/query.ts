@@ -19,9 +19,9 @@ import { Batch, Schema } from "./batch.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Execution } from "./execution.ts";
 import { enabledLevel, pluginLogger } from "./logging.ts";
-import { keptColumns, requiredColumns } from "./make_plan.ts";
+import { columnPruner, requiredColumns } from "./make_plan.ts";
 import type { Plan } from "./plan.ts";
-import { ProgressLog, type StreamingQueryProgress } from "./progress.ts";
+import { type BatchRecord, ProgressLog, type StreamingQueryProgress } from "./progress.ts";
 import { QueryReplies, type Replies } from "./replies.ts";
 
 /** What a query is doing. */
@@ -185,7 +185,7 @@ export class StreamingQuery {
   /** Resolves when all that had come in at the time of the call is in the sink. */
   async processAllAvailable(): Promise<void> {
     await this.ready;
-    await this.#execution!.processAllAvailable();
+    await Promise.race([this.#execution?.processAllAvailable(), this.#ended.promise]);
     if (this.#exception !== undefined) throw this.#exception;
   }
 
@@ -203,7 +203,8 @@ export class StreamingQuery {
       this.#execution = await this.#create(plan);
       this.#abort.signal.throwIfAborted();
       await this.#execution.start();
-      if (this.#state === "starting") this.#state = "running";
+      if (this.#state !== "starting") return;
+      this.#state = "running";
       this.#log.info(`Query "${this.name}" is ready`, { id: this.#id, runId: this.runId });
       this.#ready.resolve();
       this.#host.events.started(this);
@@ -226,15 +227,33 @@ export class StreamingQuery {
       });
       this.#id = this.#checkpoint.queryId;
     }
+    const init = {
+      type: "init",
+      plan,
+      partition: 0,
+      peer: 0,
+      logLevel: enabledLevel(plan.name),
+    } as const;
+    const progress = (record: BatchRecord) => {
+      this.#progress.add(record);
+      this.#host.events.progress(this);
+    };
+    const fatal = (error: Error) => void this.#end(error);
+    if ((await registry.resolve("source", plan.source.name)).placement === "partition") {
+      const { DistributedExecution } = await import("./distributed_execution.ts");
+      return new DistributedExecution({ plan, init, logger: this.#log, progress, fatal });
+    }
     const columns = await requiredColumns(plan, registry);
     const replies = new QueryReplies(this.#host.replies);
+    // Counts of the source and the sink; those of the partitions come with their batches.
+    const metrics = new Map<string, number>();
     const context: PluginContext = {
       Batch,
       Schema,
       baseUrl: plan.baseUrl,
       service: plan.name,
       logger: this.#log,
-      metrics: { add: () => {} },
+      metrics: { add: (name, amount) => metrics.set(name, (metrics.get(name) ?? 0) + amount) },
       signal: this.#abort.signal,
       peer: 0,
       partition: -1,
@@ -242,31 +261,33 @@ export class StreamingQuery {
       permissions: "inherit",
     };
     const sink = await create("sink", plan.sink, { ...context, replies }) as Sink;
-    const source = await create("source", plan.source, { ...context, replies, columns }) as
-      | PushSource
-      | ReplayableSource;
+    let source: PushSource | ReplayableSource;
+    try {
+      source = await create("source", plan.source, {
+        ...context,
+        replies,
+        columns,
+        siblings: [],
+      }) as
+        | PushSource
+        | ReplayableSource;
+    } catch (error) {
+      await sink.close?.();
+      throw error;
+    }
     const host = {
       plan,
-      init: {
-        type: "init" as const,
-        plan,
-        partition: 0,
-        peer: 0,
-        logLevel: enabledLevel(plan.name),
-      },
+      init,
       logger: this.#log,
       checkpoint: this.#checkpoint,
       sink,
-      prune: pruner(columns),
+      prune: columnPruner(columns),
       signal: this.#abort.signal,
       reply: (id: string, reply: Parameters<NonNullable<typeof replies.own>>[1]) => {
         replies.own?.(id, reply);
       },
-      progress: (record: Parameters<ProgressLog["add"]>[0]) => {
-        this.#progress.add(record);
-        this.#host.events.progress(this);
-      },
-      fatal: (error: Error) => void this.#end(error),
+      progress: (record: BatchRecord) => progress(withMetrics(record, metrics)),
+      fatal,
     };
     if ("getBatch" in source) {
       const { MicroBatchExecution } = await import("./micro_batch_execution.ts");
@@ -281,8 +302,12 @@ export class StreamingQuery {
       context: object,
     ): Promise<unknown> {
       const plugin = await registry.resolve(kind, use.name) as Plugin;
-      const options = registry.checkOptions(plugin, use.options);
-      return await plugin.create(options, context as never);
+      try {
+        const options = registry.checkOptions(plugin, use.options);
+        return await plugin.create(options, context as never);
+      } catch (error) {
+        throw error instanceof PlanError ? error.within(kind, use.name) : error;
+      }
     }
   }
 
@@ -295,7 +320,7 @@ export class StreamingQuery {
         this.#ended.promise.catch(() => {}),
       ]);
     }
-    if (this.#state === "ended") return;
+    if (this.#state === "ended") return await this.#ended.promise;
     this.#state = "stopping";
     const now = new Promise<void>((resolve) => {
       if (this.#abort.signal.aborted) resolve();
@@ -344,11 +369,11 @@ export class StreamingQuery {
   }
 }
 
-/** Takes out of a source's batches what the rest of the plan does not read. */
-function pruner(columns: Columns): (batch: Batch) => Batch {
-  return (batch) => {
-    const { names } = batch.schema;
-    const kept = keptColumns(names, columns);
-    return kept.length === names.length ? batch : batch.select(kept);
-  };
+/** The record with the counts of the head's plugins since the last one, which begin anew. */
+function withMetrics(record: BatchRecord, counts: Map<string, number>): BatchRecord {
+  if (counts.size === 0) return record;
+  const metrics: Record<string, number> = { ...record.metrics };
+  for (const [name, amount] of counts) metrics[name] = (metrics[name] ?? 0) + amount;
+  counts.clear();
+  return { ...record, metrics };
 }

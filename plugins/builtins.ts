@@ -17,6 +17,15 @@ export const builtins: readonly RegistryEntry[] = [
     ],
     load: () => import("../sources/http.ts"),
   },
+  {
+    kind: "source",
+    name: "distributed_http",
+    aliases: [
+      "distributedServer",
+      "org.apache.spark.sql.execution.streaming.DistributedHTTPSourceProvider",
+    ],
+    load: () => import("../sources/distributed_http.ts"),
+  },
   { kind: "source", name: "memory", aliases: [], load: () => import("../sources/memory.ts") },
   { kind: "source", name: "rate", aliases: [], load: () => import("../sources/rate.ts") },
   transform("with_column", () => import("../transforms/with_column.ts")),
@@ -36,7 +45,10 @@ export const builtins: readonly RegistryEntry[] = [
     name: "http",
     aliases: [
       "server",
+      "distributed_http",
+      "distributedServer",
       "org.apache.spark.sql.execution.streaming.HTTPSinkProvider",
+      "org.apache.spark.sql.execution.streaming.DistributedHTTPSinkProvider",
       "org.apache.spark.sql.execution.streaming.continuous.HTTPSinkProviderV2",
     ],
     load: () => import("../sinks/http.ts"),

@@ -90,6 +90,8 @@ export interface SourceContext extends PluginContext {
   readonly columns: Columns;
   /** Where sources offer, by service name, to send replies. */
   readonly replies: ReplyRouter;
+  /** Where the instances of this source in other partitions listen already. */
+  readonly siblings: readonly ServiceInfo[];
 }
 
 /** What a transform gets besides: a way to answer a row at once. */
@@ -154,6 +156,10 @@ export interface PluginBase<Options> {
     | ((valibot: typeof v) => v.GenericSchema<unknown, Options>);
   /** Titled options that validate; tests run over them, docs and `create` show them. */
   readonly examples?: readonly { readonly title: string; readonly options: Json }[];
+  /**
+   * Where instances live. Default: transforms in the partitions, the rest on the head. With a source in
+   * the partitions each of them takes, transforms and answers rows by itself.
+   */
   readonly placement?: Placement;
 }
 
@@ -214,6 +220,10 @@ export interface ServiceInfo {
   readonly host: string;
   readonly port: number;
   readonly path: string;
+  /** Index of the peer that listens. */
+  readonly peer: number;
+  /** Index of the partition that listens; -1 for the head. */
+  readonly partition: number;
 }
 
 /** A position in a replayable source: plain data, compared by the source alone. */
@@ -307,6 +317,11 @@ export interface SinkPlugin<Options = unknown> extends PluginBase<Options> {
   readonly kind: "sink";
   /** Whether a batch repeated after a crash may appear twice. Default false. */
   readonly atLeastOnce?: boolean;
+  /**
+   * Whether it may also live in the partitions, next to a source that does: each instance then gets the
+   * batches of its partition alone. Default false.
+   */
+  readonly perPartition?: boolean;
   /** Throws a `PlanError` when the columns do not fit. `input` is undefined when only the data can tell. */
   check?(options: Options, input: Schema | undefined, context: PlanContext): void | Promise<void>;
   /** The columns it needs. Without it, all are. */

@@ -33,7 +33,10 @@ export default defineSink<HttpSinkOptions>({
   name: "http",
   aliases: [
     "server",
+    "distributed_http",
+    "distributedServer",
     "org.apache.spark.sql.execution.streaming.HTTPSinkProvider",
+    "org.apache.spark.sql.execution.streaming.DistributedHTTPSinkProvider",
     "org.apache.spark.sql.execution.streaming.continuous.HTTPSinkProviderV2",
   ],
   summary: "Sends the reply column back to the callers.",
@@ -47,6 +50,7 @@ export default defineSink<HttpSinkOptions>({
   options,
   examples: [{ title: "Answer with a column", options: { replyCol: "newCol" } }],
   placement: "head",
+  perPartition: true,
   requires: ({ replyCol }) => new Set(["id", replyCol]),
   check: ({ replyCol }, input) => {
     if (input === undefined) return;

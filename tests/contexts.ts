@@ -35,6 +35,7 @@ export function pluginContext(
     partitions: 1,
     permissions: "inherit",
     columns: "all",
+    siblings: [],
     replies: new QueryReplies(new Replies()),
     lines,
     counts,

@@ -26,6 +26,10 @@ export interface ListenOptions {
   readonly host: string;
   /** 0 takes any free port, and never one that is shared. */
   readonly port: number;
+  /** Whether other isolates and processes may bind the port too; the kernel spreads connections. */
+  readonly reusePort?: boolean;
+  /** How many ports are tried, each one up, while they are in use. Default 1. */
+  readonly attempts?: number;
 }
 
 /** How long a closing listener waits for clients to read their answers, in ms. */
@@ -68,11 +72,30 @@ export class HttpListener {
     return listener;
 
     function bind(options: ListenOptions): HttpListener {
-      try {
-        return new HttpListener(options);
-      } catch (error) {
-        throw bindError(options, error);
+      const last = options.port + (options.attempts ?? 1) - 1;
+      for (let port = options.port;; port++) {
+        try {
+          return new HttpListener({ ...options, port });
+        } catch (error) {
+          if (error instanceof Deno.errors.AddrInUse && port < last) continue;
+          throw bindError(options, error);
+        }
       }
+    }
+  }
+
+  /**
+   * A port that nobody has bound: the one asked for, or any for 0.
+   * @throws {PlanError} when it cannot be bound
+   */
+  static probe({ host, port }: ListenOptions): number {
+    try {
+      const probe = Deno.listen({ hostname: bindAddress(host), port });
+      const free = probe.addr.port;
+      probe.close();
+      return free;
+    } catch (error) {
+      throw bindError({ host, port }, error);
     }
   }
 
@@ -173,8 +196,10 @@ function bindAddress(host: string): string {
   return host === "localhost" ? "127.0.0.1" : host;
 }
 
-function bindError({ host, port }: ListenOptions, cause: unknown): PlanError {
-  const where = `Cannot bind "${host}:${port}"`;
+function bindError({ host, port, attempts = 1 }: ListenOptions, cause: unknown): PlanError {
+  const where = `Cannot bind "${host}:${port}"${
+    attempts > 1 ? ` nor the ${attempts - 1} ports after it` : ""
+  }`;
   if (cause instanceof Deno.errors.AddrInUse) {
     return new PlanError(
       `${where}: address in use; stop the other service or change http.port`,

@@ -61,6 +61,8 @@ export interface HttpServiceOptions extends ListenOptions {
   readonly droppedReply: { readonly status: number; readonly body: string };
   /** Columns that are needed: others are not made. */
   readonly columns: Columns;
+  readonly peer: number;
+  readonly partition: number;
   /** First part of the ids, `peer/partition/`. */
   readonly origin: string;
   /** Where the service offers to answer; while no sink claims it, requests that are done get 204. */
@@ -225,7 +227,9 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     const listener = this.#listener;
     if (listener === undefined) return [];
     const { name, path } = this;
-    return [{ name, url: listener.url(this), host: listener.host, port: listener.port, path }];
+    const { peer, partition } = this.#options;
+    const { host, port } = listener;
+    return [{ name, url: listener.url(this), host, port, path, peer, partition }];
   }
 
   async close(): Promise<void> {

@@ -15,6 +15,8 @@ const defaults = {
   replyTimeoutMs: 60_000,
   droppedReply: { status: 404, body: "No result" },
   columns: "all" as const,
+  peer: 0,
+  partition: -1,
   origin: "0/-1/",
 };
 
