@@ -16,7 +16,7 @@
  */
 import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
-import { closest } from "fastest-levenshtein";
+import { closest } from "fastest-levenshtein/esm/mod.js";
 import * as v from "valibot";
 import type { Json, PluginBase, PluginKind } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";

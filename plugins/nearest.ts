@@ -3,7 +3,8 @@
  *
  * @module
  */
-import { closest } from "fastest-levenshtein";
+// The package by its ES module: its CommonJS one takes 30 ms more to load, in every worker.
+import { closest } from "fastest-levenshtein/esm/mod.js";
 
 /** The end of a message about an unknown name: the nearest known one and, if few, all of them. */
 export function nearest(name: string, known: readonly string[]): string {

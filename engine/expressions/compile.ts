@@ -4,6 +4,7 @@
  * @module
  */
 import { BatchError, PlanError } from "../../plugins/errors.ts";
+import { nearest } from "../../plugins/nearest.ts";
 import {
   type Batch,
   type ColumnData,
@@ -20,7 +21,7 @@ import { itemAt, structOf } from "./functions/lists.ts";
 import { accept, castTo, combineRows, constant, type Node, sharing } from "./node.ts";
 import { compare } from "./operators.ts";
 import { parseExpression, parseType } from "./parser.ts";
-import { nameOf, nearest } from "./types.ts";
+import { nameOf } from "./types.ts";
 
 /** An expression made for the batches of one schema. */
 export interface CompiledExpression {

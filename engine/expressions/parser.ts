@@ -22,10 +22,11 @@ import {
   type TokenType,
 } from "chevrotain";
 import { PlanError } from "../../plugins/errors.ts";
+import { nearest } from "../../plugins/nearest.ts";
 import { type DataType, type Field, Schema } from "../batch.ts";
 import { columnsOf, type Expression, NAME, negative, print, RESERVED } from "./expression.ts";
 import { canonicalName } from "./functions.ts";
-import { nearest, TYPE_NAMES } from "./types.ts";
+import { TYPE_NAMES } from "./types.ts";
 
 /**
  * Reads an expression; `x as y` and `*` are read too.

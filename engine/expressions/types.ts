@@ -3,7 +3,6 @@
  *
  * @module
  */
-import { closest } from "fastest-levenshtein";
 import { type DataType, isNumeric, sameType, type ScalarType, typeName } from "../batch.ts";
 
 /** A type, or `void`: that of the bare `null`, which may stand for any type. */
@@ -60,14 +59,6 @@ export function commonType(types: readonly MaybeType[]): MaybeType | undefined {
 /** The name of a type in messages. */
 export function nameOf(type: MaybeType): string {
   return type === "void" ? "null" : typeName(type);
-}
-
-/** The end of a message about an unknown name: the nearest known one and, if few, all of them. */
-export function nearest(name: string, known: readonly string[]): string {
-  if (known.length === 0) return "there are none";
-  const list = known.map((each) => `"${each}"`).join(", ");
-  const near = closest(name, known);
-  return `did you mean "${near}"?` + (known.length > 40 ? "" : ` Known: ${list}`);
 }
 
 function commonOfTwo(a: MaybeType, b: MaybeType): MaybeType | undefined {
