@@ -6,7 +6,7 @@
 import { Worker } from "node:worker_threads";
 import type { PluginLogger, ServiceInfo } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
-import { Batch, type Schema } from "./batch.ts";
+import { Batch, Schema } from "./batch.ts";
 import type {
   ErrorMessage,
   FromPartition,
@@ -121,14 +121,15 @@ export class PartitionHost {
     this.lastHeard = performance.now();
     switch (message.type) {
       case "result": {
+        const { fields, columns, numRows } = message.batch;
+        if (fields !== undefined) this.#outputSchema = new Schema(fields);
         let batch: Batch;
         try {
-          batch = Batch.fromWire(message.batch, this.#outputSchema);
+          batch = Batch.fromWire({ columns, numRows }, this.#outputSchema);
         } catch (error) {
           // A plugin has changed the columns of its batch after it was built.
           return this.#events.failed(message.seq, error as Error);
         }
-        this.#outputSchema = batch.schema;
         return this.#events.result(message, batch);
       }
       case "failed":

@@ -267,7 +267,10 @@ function statusOf(error: unknown): number {
 
 /** The error with the stage's name before its message; a caller's fault is told as it is. */
 function named(stage: Stage, error: unknown): Error {
-  if (!(error instanceof Error)) return new Error(`${stage.name}: threw ${describe(error)}`);
+  if (!(error instanceof Error)) {
+    const what = typeof error === "string" ? JSON.stringify(error) : describe(error);
+    return new Error(`${stage.name}: threw ${what}`);
+  }
   if (error.name === "RowError") return error;
   const prefixed = new Error(`${stage.name}: ${error.message}`, { cause: error });
   prefixed.name = error.name;

@@ -51,6 +51,7 @@ export class PushExecution implements Execution {
     this.#batcher.start();
     await this.#dispatcher.start();
     await sink.open?.();
+    if (this.#closed) throw stopped();
     await this.#source.start(this.#batcher.buffer);
   }
 

@@ -155,7 +155,7 @@ export class StreamingQuery {
   /**
    * Stops the query. What it has accepted is done first: requests are answered, and new ones refused
    * with 503. With `now`, requests that wait get 503 and batches are cut off; a replayable source does
-   * them again at the next start.
+   * them again at the next start. A query that is still starting is broken off either way.
    */
   stop(options: { now?: boolean } = {}): Promise<void> {
     if (options.now === true) this.#abort.abort(new Error("The query was stopped"));
@@ -314,11 +314,15 @@ export class StreamingQuery {
   async #stop(): Promise<void> {
     this.#ready.promise.catch(() => {});
     if (this.#state === "starting") {
-      // Whatever comes first: ready to be drained, or failed.
-      await Promise.race([
-        this.#ready.promise.catch(() => {}),
-        this.#ended.promise.catch(() => {}),
-      ]);
+      // Nothing was taken in, so there is nothing to finish; and a start may hang.
+      this.#abort.abort(new Error("The query was stopped"));
+      if (this.#execution !== undefined) await this.#end(this.#abort.signal.reason);
+      else {
+        await Promise.race([
+          this.#ready.promise.catch(() => {}),
+          this.#ended.promise.catch(() => {}),
+        ]);
+      }
     }
     if (this.#state === "ended") return await this.#ended.promise;
     this.#state = "stopping";
