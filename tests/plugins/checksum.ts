@@ -12,7 +12,7 @@ export function replyTo(value: string): string {
   for (let at = 0; at < value.length; at++) {
     hash = Math.imul(hash ^ value.charCodeAt(at), 0x01000193);
   }
-  return `${value.slice(0, 12)} ${value.length} ${(hash >>> 0).toString(16)}`;
+  return `${value.slice(0, 12).toWellFormed()} ${value.length} ${(hash >>> 0).toString(16)}`;
 }
 
 const plugin: TransformPlugin<Record<never, never>> = {
