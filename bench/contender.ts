@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { freePort } from "../tests/free_port.ts";
 
 /** What to start. `PORT` in arguments and environment values is replaced by a free port. */
 export interface ContenderOptions {
@@ -58,11 +59,4 @@ export class Contender {
     this.#process.kill("SIGTERM");
     await this.#process.status;
   }
-}
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
 }

@@ -19,7 +19,8 @@ const NEED_MORE = ["explode"];
 
 for (const { kind, name } of builtins) {
   const pipeline = {
-    source: `${name}//console`,
+    // A source in the partitions needs a sink there.
+    source: `${name}//${name === "distributed_http" ? "http" : "console"}`,
     transform: `http/${name}/console`,
     sink: `http//${name}`,
   }[kind];

@@ -165,7 +165,9 @@ class Services {
   }
 
   #announce(query: StreamingQuery): void {
-    for (const service of query.services()) this.#io.out(announcement(query.name, service));
+    // Partitions that share a port are reached at one URL.
+    const urls = new Set(query.services().map(({ url }) => url));
+    for (const url of urls) this.#io.out(announcement(query.name, { url }));
   }
 }
 

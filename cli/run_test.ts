@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { freePort } from "../tests/free_port.ts";
 import { runCli } from "./cli.ts";
 import { announcement } from "./run.ts";
 import { TestIo, withFiles } from "./test_io.ts";
@@ -100,7 +101,7 @@ Deno.test("run ends by itself when the sources have ended: 0, or 1 when a query 
     assert.equal(await runCli(["run", "--log-level", "warn", path("good.yaml")], io), 0);
     assert.deepEqual([io.stdout, io.stderr], ["", ""]);
     assert.equal(await runCli(["run", "--log-level", "error", path("bad.yaml")], io), 1);
-    assert.match(io.stderr, /Query \\"b\\" failed: disk full/);
+    assert.match(io.stderr, /Query \\"b\\" failed: foreach_batch: disk full/);
   });
 });
 
@@ -251,10 +252,3 @@ Deno.test("the program serves until SIGTERM and then ends with 0", async () => {
     await reader.cancel();
   });
 });
-
-function freePort(): number {
-  const listener = Deno.listen({ hostname: "127.0.0.1", port: 0 });
-  const { port } = listener.addr;
-  listener.close();
-  return port;
-}

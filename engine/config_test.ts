@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { builtins } from "../plugins/builtins.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { Registry } from "../plugins/registry.ts";
+import { knownPlugins } from "../tests/known_plugins.ts";
 import {
   type ConfigError,
   formatProblem,
@@ -372,11 +373,11 @@ const BAD: Record<string, [text: string, ...problems: string[]]> = {
   ],
   "unknown plugins, all of them": [
     `services:\n  - name: a\n    source: { htpp: { port: 1 } }\n    transforms:\n      - with_colum\n    sink:\n      consle:\n`,
-    'c.yaml:3:15: Unknown source "htpp": did you mean "http"? Known: "http", "memory", "rate"',
-    'c.yaml:5:9: Unknown transform "with_colum": did you mean "with_column"? Known: ' +
-    builtins.filter(({ kind }) => kind === "transform").map(({ name }) => `"${name}"`).join(", "),
+    `c.yaml:3:15: Unknown source "htpp": did you mean "http"? ${knownPlugins("source")}`,
+    `c.yaml:5:9: Unknown transform "with_colum": did you mean "with_column"? ` +
+    knownPlugins("transform"),
     'c.yaml:7:7: Unknown sink "consle": did you mean "console"? ' +
-    'Known: "http", "memory", "console", "foreach_batch"',
+    knownPlugins("sink"),
   ],
   "a misspelt option": [
     "services:\n  - name: a\n    source: { http: { prot: 8888 } }\n    sink: http\n",
@@ -398,9 +399,9 @@ const BAD: Record<string, [text: string, ...problems: string[]]> = {
   ],
   "the problems of every service": [
     "services:\n  - name: a\n    source: htpp\n    sink: console\n  - name: b\n    source: rate\n    sink: consle\n",
-    'c.yaml:3:13: Unknown source "htpp": did you mean "http"? Known: "http", "memory", "rate"',
+    `c.yaml:3:13: Unknown source "htpp": did you mean "http"? ${knownPlugins("source")}`,
     'c.yaml:7:11: Unknown sink "consle": did you mean "console"? ' +
-    'Known: "http", "memory", "console", "foreach_batch"',
+    knownPlugins("sink"),
   ],
 };
 
@@ -442,7 +443,7 @@ Deno.test("loadPlans() tells the problems of all files, and names used in two of
     );
     await assert.rejects(loadPlans([a, b], { newRegistry }), (error: ConfigError) => {
       assert.deepEqual(error.message.split("\n"), [
-        `${a}:6:13: Unknown source "htp": did you mean "http"? Known: "http", "memory", "rate"`,
+        `${a}:6:13: Unknown source "htp": did you mean "http"? ${knownPlugins("source")}`,
         `${b}:1:24: Cannot use name "x" twice: it is that of the service at ${a}:2 already`,
       ]);
       return true;
