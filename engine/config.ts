@@ -21,7 +21,7 @@ import * as v from "valibot";
 import type { Json, PluginBase, PluginKind } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { nearest } from "../plugins/nearest.ts";
-import { optionsError } from "../plugins/options_error.ts";
+import { listForMap, optionsError } from "../plugins/options_error.ts";
 import type { Registry } from "../plugins/registry.ts";
 import { ConfigDocument, type Path, type Problem } from "./config_document.ts";
 import type { Env } from "./interpolate.ts";
@@ -260,6 +260,8 @@ async function optionErrors(draft: PlanDraft, registry: Registry): Promise<PlanE
 }
 
 function issuesOf(schema: v.GenericSchema, value: unknown): PlanError[] {
+  const wrong = listForMap(value, schema);
+  if (wrong !== undefined) return [wrong];
   const { success, issues } = v.safeParse(schema, value);
   return success ? [] : issues.map((issue) => optionsError([issue], schema));
 }
