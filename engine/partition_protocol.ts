@@ -11,7 +11,13 @@ import type { Plan } from "./plan.ts";
 /** Head to worker. */
 export type ToPartition =
   | PartitionInit
-  | { readonly type: "batch"; readonly seq: number; readonly batch: WireBatch }
+  | {
+    readonly type: "batch";
+    readonly seq: number;
+    readonly batch: WireBatch;
+    /** Which stage of the plan the batch is for. Default: the first. */
+    readonly stage?: number;
+  }
   | { readonly type: "ping" }
   /** To a partition that serves by itself: take in no more, and say when all is done. */
   | { readonly type: "drain" }
@@ -27,6 +33,18 @@ export interface PartitionInit {
   readonly logLevel: string;
   /** Where the sources of other partitions listen already. */
   readonly siblings?: readonly ServiceInfo[];
+  /** Where rows are exchanged that a shuffle moves; absent when the plan moves none. */
+  readonly exchange?: ExchangeInit;
+}
+
+/** The partitions between which rows move, and where they meet. */
+export interface ExchangeInit {
+  /** Directory of the sockets. */
+  readonly dir: string;
+  /** Number of peers. */
+  readonly peers: number;
+  /** Number of partitions of each peer. */
+  readonly partitions: number;
 }
 
 /** Worker to head. */

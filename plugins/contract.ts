@@ -262,6 +262,17 @@ export interface SourcePlugin<Options = unknown> extends PluginBase<Options> {
   ): PushSource<any> | ReplayableSource | Promise<PushSource<any> | ReplayableSource>;
 }
 
+/** How a transform wants rows spread over the partitions before it gets them. */
+export interface Shuffle {
+  /**
+   * SQL expressions over its input: rows for which all of them are equal come to the same partition.
+   * Null is a key like any other. Without any, rows are dealt out in turn.
+   */
+  readonly keys: readonly string[];
+  /** Number of partitions that get rows, the first ones of all peers. Default: all of them. */
+  readonly partitions?: number | undefined;
+}
+
 /** A running transform. */
 export interface Transform {
   /**
@@ -297,6 +308,13 @@ export interface TransformPlugin<Options = unknown> extends PluginBase<Options> 
    * Without it, all are.
    */
   requires?(options: Options, needed: Columns): Columns;
+  /**
+   * Declares that rows must be moved before the transform gets them, so that all rows of a key meet in
+   * one instance. The engine cuts the plan here into stages: it evaluates the keys, moves the rows, and
+   * brings replies home. Rows of one key keep their order. Columns that the keys read are kept up to
+   * here; `requires` need not name them. Check the keys in `outputSchema`, whose errors have a path.
+   */
+  shuffle?(options: Options): Shuffle | undefined;
   create(options: Options, context: TransformContext): Transform | Promise<Transform>;
 }
 
