@@ -6,10 +6,12 @@
  * @module
  */
 import { col, length, session } from "../mod.ts";
-const query = session.readStream.format("http").option("host", "localhost").option("port", 8888)
-  .option("name", "my_api").load()
+const query = session.readStream.format("http").option("host", "localhost")
+  .option("port", Number(Deno.env.get("PORT") ?? 8888)).option("name", "my_api").load()
   .withColumn("newCol", length(col("value")))
   .writeStream.format("http").option("name", "my_api").queryName("my_query")
   .option("replyCol", "newCol")
   .option("checkpointLocation", "./checkpoints/my_query").start();
+await query.ready;
+for (const { url } of query.services()) console.log(`Ready at ${url}`);
 await query.awaitTermination();
