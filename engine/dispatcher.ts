@@ -48,6 +48,11 @@ interface Lane {
 const SILENCE_MS = 5_000;
 /** Work that has killed this often and cannot be split fails. */
 const MAX_KILLS = 2;
+/**
+ * Work is halved so many times at once. A worker is lost each time that the guilty row is in a piece, and
+ * that may take `batchTimeoutMs`: of 1024 rows it is found in four steps, not in twelve.
+ */
+const HALVINGS = 5;
 /** A partition whose batches take less than this many ms is given the next one ahead of time. */
 const PIPELINED_PACE_MS = 1;
 
@@ -193,11 +198,11 @@ export class Dispatcher {
     };
   }
 
-  /** The worker could not tell which rows are guilty: halves will. */
+  /** The worker could not tell which rows are guilty: pieces will. */
   #failed(work: Work, error: Error): void {
-    const halves = error.name === "Permanent" ? undefined : work.split();
-    if (halves === undefined) work.failed(error);
-    else this.#again.push(...halves);
+    const pieces = error.name === "Permanent" ? [] : piecesOf(work);
+    if (pieces.length < 2) work.failed(error);
+    else this.#again.push(...pieces);
   }
 
   /** The lane's worker is gone or as good as gone: its work is done again. */
@@ -208,22 +213,22 @@ export class Dispatcher {
     this.wake();
   }
 
-  /** Work that a worker died with: again as it is once, then in halves, then never. */
+  /** Work that a worker died with: again as it is once, then in pieces, then never. */
   #suspect(work: Work, why: string): void {
     work.kills++;
     if (work.kills < MAX_KILLS) {
       this.#again.push(work);
       return;
     }
-    const halves = work.split();
-    if (halves === undefined) {
+    const pieces = piecesOf(work);
+    if (pieces.length < 2) {
       work.failed(new Error(`The worker did not survive this request: ${why}`));
       return;
     }
-    for (const half of halves) {
-      // A half needs but one more kill to be split again.
-      half.kills = MAX_KILLS - 1;
-      this.#again.push(half);
+    for (const piece of pieces) {
+      // A piece needs but one more kill to be split again.
+      piece.kills = MAX_KILLS - 1;
+      this.#again.push(piece);
     }
   }
 
@@ -240,4 +245,13 @@ export class Dispatcher {
       ? `it did not answer for ${SILENCE_MS} ms`
       : undefined;
   }
+}
+
+/** The work in up to 2 ** HALVINGS pieces; one, itself, when it cannot be split. */
+function piecesOf(work: Work): Work[] {
+  let pieces = [work];
+  for (let times = 0; times < HALVINGS; times++) {
+    pieces = pieces.flatMap((piece) => piece.split() ?? [piece]);
+  }
+  return pieces;
 }
