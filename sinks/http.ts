@@ -6,7 +6,8 @@
  */
 import * as v from "valibot";
 import { Batch, Schema } from "../engine/batch.ts";
-import { replyEncoder } from "../engine/http/encode_reply.ts";
+import { JSON_HEADERS, replyEncoder } from "../engine/http/encode_reply.ts";
+import { perSchema } from "../engine/per_schema.ts";
 import { type Answer, defineSink, type Reply } from "../plugins/contract.ts";
 import { BatchError, PlanError } from "../plugins/errors.ts";
 
@@ -64,7 +65,10 @@ export default defineSink<HttpSinkOptions>({
       });
     }
   },
-  prepare: ({ replyCol }) => ({ transform: (batch) => encode(batch, replyCol) }),
+  prepare: ({ replyCol }, { input }) => {
+    const encoderOf = perSchema(input, (schema) => replyEncoder(schema.field(replyCol).type));
+    return { transform: (batch) => encode(batch, replyCol, encoderOf(batch.schema)) };
+  },
   create: ({ name }, { replies }) => {
     const answer = replies.claim(name);
     return { addBatch: (_batchId, batch) => send(batch, answer) };
@@ -74,6 +78,7 @@ export default defineSink<HttpSinkOptions>({
 const ID = { name: "id", type: "string" } as const;
 const TEXT = { name: "text", type: "string" } as const;
 const PLAIN = new Schema([ID, TEXT]);
+const JSON_TEXT = new Schema([ID, { name: "json", type: "string" }]);
 const WHOLE = new Schema([
   ID,
   TEXT,
@@ -84,45 +89,48 @@ const WHOLE = new Schema([
 
 /**
  * Replies as columns, made in the partitions: `id` and `text` when all are plain text with status 200,
- * else `bytes`, `status` and `headers` as well.
+ * `id` and `json` when all are JSON with status 200, else `id`, `text`, `bytes`, `status` and `headers`.
  * @throws {BatchError} naming the rows whose reply is not one
  */
-function encode(batch: Batch, replyCol: string): Batch {
+function encode(batch: Batch, replyCol: string, encodeOne: (value: unknown) => Reply): Batch {
+  const { numRows } = batch;
   const ids = batch.column("id");
   const values = batch.column(replyCol);
-  const encodeOne = replyEncoder(batch.schema.field(replyCol).type);
-  const replies: Reply[] = [];
+  const replies: Reply[] = new Array(numRows);
   const wrong = new Map<number, Error>();
-  let plain = true;
-  for (let row = 0; row < batch.numRows; row++) {
+  let plain = true, json = true;
+  for (let row = 0; row < numRows; row++) {
     try {
-      const reply = encodeOne(values[row]);
-      plain &&= reply.status === 200 && reply.headers === undefined &&
-        typeof reply.body === "string";
-      replies.push(reply);
+      const reply = replies[row] = encodeOne(values[row]);
+      const { headers } = reply;
+      const text = reply.status === 200 && typeof reply.body === "string";
+      plain &&= text && headers === undefined;
+      json &&= text && headers === JSON_HEADERS;
     } catch (error) {
       wrong.set(row, error instanceof Error ? error : new Error(String(error)));
     }
   }
   if (wrong.size > 0) throw new BatchError(wrong);
-  const text = replies.map(({ body }) => typeof body === "string" ? body : null);
-  if (plain) return new Batch(PLAIN, [ids, text], batch.numRows);
+  if (plain || json) {
+    return new Batch(plain ? PLAIN : JSON_TEXT, [ids, replies.map(({ body }) => body)], numRows);
+  }
   return new Batch(WHOLE, [
     ids,
-    text,
+    replies.map(({ body }) => typeof body === "string" ? body : null),
     replies.map(({ body }) => typeof body === "string" ? null : body),
     Int32Array.from(replies, ({ status }) => status),
     replies.map(({ headers }) => headers ?? null),
-  ], batch.numRows);
+  ], numRows);
 }
 
 /** Sends what {@linkcode encode} made. */
 function send(batch: Batch, answer: Answer): void {
   const ids = batch.column("id") as string[];
-  const text = batch.column("text") as (string | null)[];
+  const second = batch.columnAt(1) as (string | null)[];
   if (!batch.schema.has("status")) {
+    const headers = batch.schema.has("json") ? { headers: JSON_HEADERS } : {};
     for (let row = 0; row < ids.length; row++) {
-      answer(ids[row]!, { status: 200, body: text[row]! });
+      answer(ids[row]!, { status: 200, body: second[row]!, ...headers });
     }
     return;
   }
@@ -130,7 +138,7 @@ function send(batch: Batch, answer: Answer): void {
   const status = batch.column("status") as Int32Array;
   const headers = batch.column("headers") as (Reply["headers"] | null)[];
   for (let row = 0; row < ids.length; row++) {
-    const body = text[row] ?? bytes[row] ?? null;
+    const body = second[row] ?? bytes[row] ?? null;
     const names = headers[row];
     answer(ids[row]!, { status: status[row]!, body, ...(names ? { headers: names } : {}) });
   }

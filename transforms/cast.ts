@@ -10,7 +10,7 @@ import { parseType } from "../engine/expressions/parser.ts";
 import { defineTransform } from "../plugins/contract.ts";
 import { columnsBefore, columnsOf, fieldAt, fieldOf, packed, refuseId } from "./columns.ts";
 import { at, nameOption, typeOption } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.pipe(
   v.record(

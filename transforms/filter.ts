@@ -14,7 +14,7 @@ import {
   type OptionPath,
   type Sql,
 } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.union([
   v.pipe(expressionOption(), v.description("SQL condition.")),

@@ -17,7 +17,7 @@ import {
   loadOptionUdfs,
   nameOption,
 } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 import {
   bindStatus,
   headersOf,

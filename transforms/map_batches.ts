@@ -10,7 +10,7 @@ import { parseSchema } from "../engine/expressions/parser.ts";
 import { defineTransform, type Json, type TransformContext } from "../plugins/contract.ts";
 import { importModule } from "../plugins/loader.ts";
 import { at, schemaOption } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.strictObject({
   module: v.pipe(

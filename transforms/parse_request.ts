@@ -13,7 +13,7 @@ import { BatchError, PlanError, RowError } from "../plugins/errors.ts";
 import { nearest } from "../plugins/nearest.ts";
 import { columnsBefore, fieldAt } from "./columns.ts";
 import { at, nameOption, schemaOption } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.strictObject({
   schema: v.pipe(

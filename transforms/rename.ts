@@ -9,7 +9,7 @@ import { defineTransform } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { columnsBefore, columnsOf, fieldAt, refuseId } from "./columns.ts";
 import { nameOption } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.pipe(
   v.record(

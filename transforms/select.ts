@@ -12,7 +12,7 @@ import { defineTransform } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { columnsBefore, fieldOf, packed, refuseId } from "./columns.ts";
 import { bindOption, columnsRead, expressionOption, loadOptionUdfs } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.pipe(
   v.array(

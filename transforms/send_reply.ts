@@ -18,7 +18,7 @@ import {
   loadOptionUdfs,
   type Sql,
 } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 import {
   bindStatus,
   headersOf,

@@ -24,7 +24,7 @@ import {
   nameOption,
   typeOption,
 } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.strictObject({
   module: v.pipe(

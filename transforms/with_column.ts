@@ -15,7 +15,7 @@ import {
   loadOptionUdfs,
   nameOption,
 } from "./option_expression.ts";
-import { perSchema } from "./per_schema.ts";
+import { perSchema } from "../engine/per_schema.ts";
 
 const options = v.pipe(
   v.record(

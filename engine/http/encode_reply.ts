@@ -72,7 +72,10 @@ export function isStatus(status: unknown): status is number {
 }
 
 const NO_CONTENT: Reply = Object.freeze({ status: 204, body: null });
-const JSON_HEADERS = Object.freeze([Object.freeze(["content-type", "application/json"] as const)]);
+/** The headers of a reply in JSON. */
+export const JSON_HEADERS: NonNullable<Reply["headers"]> = Object.freeze([
+  Object.freeze(["content-type", "application/json"] as const),
+]);
 const BINARY_HEADERS = Object.freeze([
   Object.freeze(["content-type", "application/octet-stream"] as const),
 ]);

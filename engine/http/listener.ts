@@ -45,6 +45,7 @@ export class HttpListener {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #endpoints = new Map<string, HttpEndpoint>();
   readonly #app: Hono;
+  #lastFound: { readonly url: string; readonly endpoint: HttpEndpoint } | undefined;
 
   private constructor(options: ListenOptions) {
     this.host = options.host;
@@ -113,6 +114,7 @@ export class HttpListener {
     // Another endpoint may have taken the path since: only one's own registration is undone.
     if (this.#endpoints.get(endpoint.path) !== endpoint) return;
     this.#endpoints.delete(endpoint.path);
+    this.#lastFound = undefined;
     if (this.#endpoints.size > 0) return;
     HttpListener.#open.delete(this.#key);
     const late = Promise.withResolvers<void>();
@@ -130,10 +132,15 @@ export class HttpListener {
       );
     }
     this.#endpoints.set(endpoint.path, endpoint);
+    this.#lastFound = undefined;
   }
 
   #route(request: Request): Response | Promise<Response> {
-    const endpoint = this.#find(pathOf(request.url));
+    const { url } = request;
+    // Most requests have the URL of the one before.
+    const known = this.#lastFound?.url === url;
+    const endpoint = known ? this.#lastFound!.endpoint : this.#find(pathOf(url));
+    if (!known && endpoint !== undefined) this.#lastFound = { url, endpoint };
     // The hot path: a service without CORS needs none of the router's work.
     if (endpoint !== undefined && endpoint.cors === undefined) return endpoint.handle(request);
     return this.#app.fetch(request);

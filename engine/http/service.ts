@@ -15,7 +15,9 @@ import type {
 } from "../../plugins/contract.ts";
 import { Batch, type ColumnData, type Field, Schema } from "../batch.ts";
 import { HttpError, readBody } from "./body.ts";
-import { headerFault, isStatus } from "./encode_reply.ts";
+import { decodeAll } from "./decode_all.ts";
+import { headerFault, isStatus, JSON_HEADERS } from "./encode_reply.ts";
+import { type NumberedRow, PendingRows } from "./pending_rows.ts";
 import {
   type HttpEndpoint,
   HttpListener,
@@ -70,7 +72,7 @@ export interface HttpServiceOptions extends ListenOptions {
 }
 
 /** A request on its way. */
-export interface HttpRow {
+export interface HttpRow extends NumberedRow {
   readonly id: string;
   readonly request: Request;
   readonly timestamp: number;
@@ -84,8 +86,6 @@ export interface HttpRow {
 
 const SWEEP_MS = 100;
 
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-
 /** A push source of HTTP requests, and the endpoint that takes them. */
 export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   readonly name: string;
@@ -94,11 +94,9 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   readonly #options: HttpServiceOptions;
   readonly #methods: ReadonlySet<string>;
   readonly #allow: string;
-  /** Oldest first; all have the same timeout, so they expire in this order. */
-  readonly #pending = new Map<string, HttpRow>();
+  readonly #pending = new PendingRows<HttpRow>();
   readonly #schema: Schema;
   #queue: RowQueue<HttpRow> | undefined;
-  #requests = 0;
   #accepting = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #drained: (() => void) | undefined;
@@ -156,8 +154,10 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     }
     const refusal = this.#accepting ? this.#queue!.refusal : "stopping";
     if (refusal !== undefined) return overload(refusal);
+    const number = this.#pending.take();
     const row: HttpRow = {
-      id: `${this.#options.origin}${this.#requests++}`,
+      number,
+      id: this.#options.origin + number,
       request,
       timestamp: Date.now(),
       state: "new",
@@ -167,7 +167,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     };
     return new Promise((resolve) => {
       row.respond = resolve;
-      this.#pending.set(row.id, row);
+      this.#pending.put(row);
       try {
         const body = readBody(request, this.#options.maxBodyBytes);
         if (body instanceof Uint8Array) this.#enqueue(row, body);
@@ -190,7 +190,10 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
    * that says why.
    */
   readonly answer: Answer = (id: string, reply: Reply): boolean => {
-    const row = this.#pending.get(id);
+    const { origin } = this.#options;
+    // Plugins may hand over anything for an id.
+    if (typeof id !== "string" || !id.startsWith(origin)) return false;
+    const row = this.#pending.get(Number(id.slice(origin.length)));
     if (row === undefined) return false;
     const fault = replyFault(reply);
     this.#respond(row, fault === undefined ? toResponse(reply) : refuse(500, fault));
@@ -258,7 +261,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     const { respond } = row;
     if (respond === undefined) return;
     row.respond = undefined;
-    this.#pending.delete(row.id);
+    this.#pending.delete(row);
     respond(response);
     if (this.#pending.size === 0) this.#drained?.();
   }
@@ -268,7 +271,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     const now = Date.now();
     for (const row of this.#pending.values()) {
       const age = now - row.timestamp;
-      if (age < SWEEP_MS) break;
+      if (age < SWEEP_MS) continue;
       if (age >= this.#options.replyTimeoutMs) {
         const ms = this.#options.replyTimeoutMs;
         const late = row.state === "new"
@@ -295,6 +298,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
 }
 
 const RETRY_AFTER = { "retry-after": "1" } as const;
+const JSON_INIT: ResponseInit = { headers: { "content-type": "application/json" } };
 const NO_BYTES = new Uint8Array(0);
 
 function columnOf({ name, type }: Field, rows: readonly HttpRow[]): ColumnData {
@@ -302,7 +306,7 @@ function columnOf({ name, type }: Field, rows: readonly HttpRow[]): ColumnData {
     case "id":
       return rows.map((row) => row.id);
     case "value":
-      return rows.map((row) => row.body.length === 0 ? "" : decoder.decode(row.body));
+      return decodeAll(rows.map((row) => row.body));
     case "timestamp":
       return Float64Array.from(rows, (row) => row.timestamp);
     case "request":
@@ -327,7 +331,7 @@ function replyFault(reply: Reply): string | undefined {
   if (typeof body !== "string" && body !== null && !(body instanceof Uint8Array)) {
     return `Cannot reply with a body of type ${typeof body}: wanted text, bytes or null`;
   }
-  if (headers === undefined) return undefined;
+  if (headers === undefined || headers === JSON_HEADERS) return undefined;
   if (!Array.isArray(headers)) {
     return `Cannot reply with headers of type ${typeof headers}: wanted a list of names and values`;
   }
@@ -344,6 +348,7 @@ function toResponse({ status, headers, body }: Reply): Response {
   if (status === 200 && headers === undefined) {
     return typeof body === "string" ? new Response(body) : new Response(body as BodyInit | null);
   }
+  if (status === 200 && headers === JSON_HEADERS) return new Response(body as BodyInit, JSON_INIT);
   const empty = status === 204 || status === 205 || status === 304;
   return new Response(empty ? null : body as BodyInit | null, {
     status,

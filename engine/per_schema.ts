@@ -1,12 +1,12 @@
 /**
- * What a transform prepares for the columns it is given.
+ * What a plugin prepares for the columns it is given.
  *
  * @module
  */
-import type { Schema } from "../engine/batch.ts";
+import type { Schema } from "./batch.ts";
 
 /**
- * Prepares once for each schema that comes; that is mostly one in a transform's life.
+ * Prepares once for each schema that comes; that is mostly one in a plugin's life.
  * @param input the schema that is known already, if any: the work for it is done at once
  * @param prepare may throw; it is then called again for the next batch
  */
