@@ -113,8 +113,8 @@ Deno.test("two poisons in one batch are both found", async () => {
 });
 
 Deno.test("a partition replaced on demand does its work again, and no request is blamed", async () => {
-  using gate = new Gate();
-  const setup = { plugins: ["gate"], transforms: [{ gate: { channel: gate.name } }] };
+  await using gate = new Gate();
+  const setup = { plugins: ["gate"], transforms: [gate.transform] };
   await withService(setup, async ({ url, query }) => {
     const held = post(url, "held");
     for (let round = 1; round <= 5; round++) {

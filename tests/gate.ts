@@ -4,50 +4,62 @@
  * @module
  */
 
-/** What passes over the channel. */
-export type GateMessage =
-  | { readonly arrived: readonly string[] }
-  /** So many batches may pass, in each partition. */
-  | { readonly pass: number };
-
-/** The test's end of a gate. */
+/** The test's end of a gate: a server that answers when a batch may pass. */
 export class Gate {
-  /** The option `channel` of the transform. */
-  readonly name: string = `gate-${crypto.randomUUID()}`;
-  readonly #channel = new BroadcastChannel(this.name);
-  #waiting: (() => void)[] = [];
+  readonly #abort = new AbortController();
+  readonly #server: Deno.HttpServer<Deno.NetAddr>;
+  #watching: (() => void)[] = [];
+  readonly #held: (() => void)[] = [];
+  #mayPass = 0;
   /** Values of the rows that have come to the gate, in order; rows that come twice are here twice. */
   readonly arrived: string[] = [];
 
   constructor() {
-    this.#channel.onmessage = ({ data }: MessageEvent<GateMessage>) => {
-      if (!("arrived" in data)) return;
-      this.arrived.push(...data.arrived);
-      for (const check of this.#waiting) check();
-    };
+    this.#server = Deno.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      onListen: () => {},
+      signal: this.#abort.signal,
+    }, async (request) => {
+      this.arrived.push(...await request.json() as string[]);
+      for (const check of this.#watching) check();
+      if (this.#mayPass > 0) this.#mayPass--;
+      else await new Promise<void>((resolve) => this.#held.push(resolve));
+      return new Response();
+    });
+  }
+
+  /** Holds up what comes to it: one of `transforms`. */
+  get transform(): { gate: { url: string } } {
+    return { gate: { url: `http://127.0.0.1:${this.#server.addr.port}` } };
   }
 
   /** Resolves when so many rows have come to the gate. */
   async rows(count: number): Promise<void> {
     await new Promise<void>((resolve) => {
       const check = () => this.arrived.length >= count && resolve();
-      this.#waiting.push(check);
+      this.#watching.push(check);
       check();
     });
-    this.#waiting = [];
+    this.#watching = [];
   }
 
-  /** Lets one batch through in each partition: the one that waits, else the next that comes. */
+  /** Lets one batch through: the oldest that waits, else the next that comes. */
   pass(): void {
-    this.#channel.postMessage({ pass: 1 } satisfies GateMessage);
+    const release = this.#held.shift();
+    if (release === undefined) this.#mayPass++;
+    else release();
   }
 
   /** Lets through what waits, and all that comes. */
   open(): void {
-    this.#channel.postMessage({ pass: Infinity } satisfies GateMessage);
+    this.#mayPass = Infinity;
+    for (const release of this.#held.splice(0)) release();
   }
 
-  [Symbol.dispose](): void {
-    this.#channel.close();
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.open();
+    this.#abort.abort();
+    await this.#server.finished;
   }
 }

@@ -1,37 +1,23 @@
 /**
- * Holds batches up until the test opens the gate; see `../gate.ts`.
+ * Holds batches up until the test lets them through; see `../gate.ts`.
  *
  * @module
  */
 import type { TransformPlugin } from "../../plugins/contract.ts";
-import type { GateMessage } from "../gate.ts";
 
-const plugin: TransformPlugin<{ channel: string }> = {
+const plugin: TransformPlugin<{ url: string }> = {
   kind: "transform",
   name: "gate",
-  summary: "Holds batches up until it is opened.",
-  options: (v) => v.strictObject({ channel: v.string() }),
+  summary: "Holds batches up until they may pass.",
+  options: (v) => v.strictObject({ url: v.string() }),
   outputSchema: (_options, input) => input,
   requires: (_options, needed) => needed === "all" ? "all" : new Set([...needed, "value"]),
-  create: ({ channel: name }) => {
-    const channel = new BroadcastChannel(name);
-    let mayPass = 0;
-    let waiting: (() => void) | undefined;
-    channel.onmessage = ({ data }: MessageEvent<GateMessage>) => {
-      if (!("pass" in data)) return;
-      mayPass += data.pass;
-      waiting?.();
-    };
-    return {
-      transform: async (batch) => {
-        const arrived = [...batch.column("value")] as string[];
-        channel.postMessage({ arrived } satisfies GateMessage);
-        while (mayPass === 0) await new Promise<void>((resolve) => waiting = resolve);
-        mayPass--;
-        return batch;
-      },
-      close: () => channel.close(),
-    };
-  },
+  create: ({ url }) => ({
+    transform: async (batch) => {
+      const body = JSON.stringify(batch.column("value"));
+      await (await fetch(url, { method: "POST", body })).text();
+      return batch;
+    },
+  }),
 };
 export default plugin;
