@@ -14,17 +14,34 @@ import { generator, type Load, load } from "./load.ts";
 /** A row of the table. */
 interface Row {
   readonly what: string;
-  readonly connections: number;
-  readonly measure: "requestsPerSecond" | "p50" | "p99";
+  readonly measure: "requestsPerSecond" | "goodput" | "p50" | "p99";
   readonly contender: string;
   readonly reference: string;
+  readonly connections: number;
+  /** Times the rate that the contender reaches by itself at `referenceConnections`. */
+  readonly overload?: number;
+  /** Connections of the reference, where they differ. */
+  readonly referenceConnections?: number;
+  /**
+   * Divides both sides by what they have at so many connections: the growth of one is compared with the
+   * growth of the other.
+   */
+  readonly growthFrom?: number;
   /** Wanted ratio of contender to reference: at least for rates, at most for latencies. */
-  readonly promise: number;
+  readonly promise?: number;
 }
 
 const ROWS: readonly Row[] = [
   {
-    what: "hello world, head-node mode, 64 connections",
+    what: "distributed, 64 connections",
+    connections: 64,
+    measure: "requestsPerSecond",
+    contender: "distributed",
+    reference: "bare",
+    promise: 0.8,
+  },
+  {
+    what: "head-node, 64 connections",
     connections: 64,
     measure: "requestsPerSecond",
     contender: "head",
@@ -32,12 +49,62 @@ const ROWS: readonly Row[] = [
     promise: 0.45,
   },
   {
-    what: "p50 latency, head-node mode, 1 connection",
+    what: "distributed, p50 of 1 connection",
+    connections: 1,
+    measure: "p50",
+    contender: "distributed",
+    reference: "bare",
+    promise: 1.3,
+  },
+  {
+    what: "head-node, p50 of 1 connection",
     connections: 1,
     measure: "p50",
     contender: "head",
     reference: "bare",
     promise: 2.5,
+  },
+  {
+    what: "distributed, 2 partitions against 2 bare workers",
+    connections: 64,
+    measure: "requestsPerSecond",
+    contender: "distributed 2",
+    reference: "bare 2",
+  },
+  {
+    what: "distributed, 2 partitions against 1",
+    connections: 64,
+    measure: "requestsPerSecond",
+    contender: "distributed 2",
+    reference: "distributed",
+  },
+  {
+    what: "1 ms of work a row: goodput at 4 x its peak against its peak",
+    connections: 256,
+    overload: 4,
+    referenceConnections: 64,
+    measure: "goodput",
+    contender: "busy",
+    reference: "busy",
+    promise: 0.95,
+  },
+  {
+    what: "head-node, growth of p99 from 64 to 512 connections",
+    connections: 512,
+    growthFrom: 64,
+    measure: "p99",
+    contender: "head",
+    reference: "bare",
+    promise: 1.5,
+  },
+  {
+    what: "distributed, growth of p99 from 64 to 512 connections",
+    connections: 512,
+    growthFrom: 64,
+    measure: "p99",
+    contender: "distributed",
+    reference: "bare",
+    promise: 1.5,
   },
 ];
 
@@ -51,18 +118,26 @@ const { seconds, rounds, json } = command.opts<
 >();
 
 const here = (path: string) => new URL(path, import.meta.url).pathname;
+const bare = (name: string, workers: number) =>
+  Contender.start({
+    name,
+    args: ["run", "-A", "--unstable-net", here("contenders/bare_serve.ts"), "PORT", `${workers}`],
+    path: "/my_api",
+  });
+const millrace = (name: string, config: string, partitions: number) =>
+  Contender.start({
+    name,
+    args: ["run", "-A", here("../main.ts"), "run", "--log-level", "warn", here(config)],
+    env: { PORT: "PORT", PARTITIONS: `${partitions}` },
+    path: "/my_api",
+  });
 const contenders = [
-  await Contender.start({
-    name: "bare",
-    args: ["run", "-A", here("contenders/bare_serve.ts"), "PORT"],
-    path: "/my_api",
-  }),
-  await Contender.start({
-    name: "head",
-    args: ["run", "-A", here("../main.ts"), "run", here("contenders/hello_head.yaml")],
-    env: { PORT: "PORT" },
-    path: "/my_api",
-  }),
+  await bare("bare", 1),
+  await millrace("distributed", "contenders/hello_distributed.yaml", 1),
+  await millrace("head", "contenders/hello_head.yaml", 1),
+  await bare("bare 2", 2),
+  await millrace("distributed 2", "contenders/hello_distributed.yaml", 2),
+  await millrace("busy", "contenders/busy.yaml", 1),
 ];
 
 try {
@@ -74,21 +149,39 @@ try {
 
 async function measure(): Promise<Map<string, Load[]>> {
   const results = new Map<string, Load[]>();
-  const connections = [...new Set(ROWS.map((row) => row.connections))];
+  const wanted = new Set(
+    ROWS.flatMap((row) =>
+      [row.contender, row.reference].flatMap((name, side) => {
+        const counts = [side === 0 ? row.connections : row.referenceConnections ?? row.connections];
+        if (row.growthFrom !== undefined) counts.push(row.growthFrom);
+        return counts.map((count) => key(name, count));
+      })
+    ),
+  );
+  // Fewer first: the rate of an overload is known by then.
+  const counts = [...new Set([...wanted].map((each) => Number(each.split("/")[1])))]
+    .sort((a, b) => a - b);
   for (let round = -1; round < rounds; round++) {
-    for (const count of connections) {
+    for (const count of counts) {
       // The order is turned round each time, so that no contender always follows the same one.
       for (const contender of round % 2 === 0 ? contenders : contenders.toReversed()) {
+        if (!wanted.has(key(contender.name, count))) continue;
+        const row = ROWS.find((each) =>
+          each.overload !== undefined && each.contender === contender.name &&
+          each.connections === count
+        );
+        const peak = row && results.get(key(row.reference, row.referenceConnections!))?.at(-1);
         const result = await load({
           url: contender.url,
           connections: count,
           seconds: round < 0 ? 1 : seconds,
           body: "hello world",
+          ...(peak === undefined ? {} : { rate: Math.round(peak.goodput * row!.overload!) }),
         });
         // The first round warms up.
         if (round < 0) continue;
-        const key = `${contender.name}/${count}`;
-        results.set(key, [...results.get(key) ?? [], result]);
+        const name = key(contender.name, count);
+        results.set(name, [...results.get(name) ?? [], result]);
         await Deno.stderr.write(new TextEncoder().encode("."));
       }
     }
@@ -97,29 +190,39 @@ async function measure(): Promise<Map<string, Load[]>> {
   return results;
 }
 
+function key(name: string, connections: number): string {
+  return `${name}/${connections}`;
+}
+
 function report(results: Map<string, Load[]>): void {
   const table = ROWS.map((row) => {
-    const values = (name: string) =>
-      results.get(`${name}/${row.connections}`)!.map((result) => result[row.measure]);
-    const ours = median(values(row.contender)), theirs = median(values(row.reference));
+    const value = (name: string, connections: number) =>
+      median(results.get(key(name, connections))!.map((result) => result[row.measure]));
+    const growth = (name: string) => row.growthFrom === undefined ? 1 : value(name, row.growthFrom);
+    const ours = value(row.contender, row.connections) / growth(row.contender);
+    const theirs = value(row.reference, row.referenceConnections ?? row.connections) /
+      growth(row.reference);
     const ratio = ours / theirs;
-    const atLeast = row.measure === "requestsPerSecond";
+    const atLeast = row.measure === "requestsPerSecond" || row.measure === "goodput";
     return {
       what: row.what,
       ours: show(row, ours),
       reference: show(row, theirs),
       ratio: Number(ratio.toFixed(2)),
-      promise: `${atLeast ? "≥" : "≤"} ${row.promise}`,
-      kept: atLeast ? ratio >= row.promise : ratio <= row.promise,
+      promise: row.promise === undefined ? "" : `${atLeast ? "≥" : "≤"} ${row.promise}`,
+      kept: row.promise === undefined
+        ? ""
+        : (atLeast ? ratio >= row.promise : ratio <= row.promise)
+        ? "yes"
+        : "no",
     };
   });
   console.log(`${rounds} rounds of ${seconds} s by ${generator}, Deno ${Deno.version.deno}`);
   console.table(table);
-  const errors = [...results].flatMap(([key, loads]) =>
-    loads.some((each) => each.errors > 0)
-      ? [`${key}: ${loads.reduce((sum, each) => sum + each.errors, 0)} errors`]
-      : []
-  );
+  const errors = [...results].flatMap(([name, loads]) => {
+    const sum = loads.reduce((sum, each) => sum + each.errors, 0);
+    return sum > 0 ? [`${name}: ${sum} replies that were not 2xx, or broken connections`] : [];
+  });
   if (errors.length > 0) console.log(errors.join("\n"));
   if (json !== undefined) {
     Deno.writeTextFileSync(
@@ -134,7 +237,10 @@ function report(results: Map<string, Load[]>): void {
 }
 
 function show(row: Row, value: number): string {
-  return row.measure === "requestsPerSecond" ? `${Math.round(value)}/s` : `${value.toFixed(3)} ms`;
+  if (row.growthFrom !== undefined) return `x ${value.toFixed(1)}`;
+  return row.measure === "p50" || row.measure === "p99"
+    ? `${value.toFixed(3)} ms`
+    : `${Math.round(value)}/s`;
 }
 
 function median(values: number[]): number {

@@ -7,6 +7,8 @@
 /** One measurement. */
 export interface Load {
   readonly requestsPerSecond: number;
+  /** Replies a second that were 2xx. */
+  readonly goodput: number;
   /** Latencies in ms. */
   readonly p50: number;
   readonly p99: number;
@@ -20,6 +22,8 @@ export interface LoadOptions {
   readonly connections: number;
   readonly seconds: number;
   readonly body: string;
+  /** Requests a second over all connections, whatever the replies; without it, as fast as they come. */
+  readonly rate?: number;
 }
 
 const wrk = await found("wrk");
@@ -29,7 +33,10 @@ export const generator: string = wrk ? "wrk" : "autocannon";
 
 /** Posts the body over and over, each connection as soon as it has its reply. */
 export async function load(options: LoadOptions): Promise<Load> {
-  return wrk ? await loadByWrk(options) : await loadByAutocannon(options);
+  // wrk cannot hold a rate.
+  return wrk && options.rate === undefined
+    ? await loadByWrk(options)
+    : await loadByAutocannon(options);
 }
 
 async function loadByWrk({ url, connections, seconds, body }: LoadOptions): Promise<Load> {
@@ -53,27 +60,34 @@ export function parseWrk(text: string): Load {
     if (match === null) throw new Error(`Cannot read wrk's output:\n${text}`);
     return Number(match[1]) * { us: 0.001, ms: 1, s: 1000, m: 60_000 }[match[2]!]!;
   };
+  const total = Number(/^ +(\d+) requests in/m.exec(text)?.[1] ?? 0);
   const rate = /^Requests\/sec:\s+([\d.]+)/m.exec(text);
   const failed = /Non-2xx or 3xx responses: (\d+)/.exec(text);
   const broken = /Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)/.exec(text);
+  const requestsPerSecond = Number(rate?.[1] ?? 0);
+  const failures = Number(failed?.[1] ?? 0);
   return {
-    requestsPerSecond: Number(rate?.[1] ?? 0),
+    requestsPerSecond,
+    goodput: total === 0 ? 0 : requestsPerSecond * (total - failures) / total,
     p50: percentile(50),
     p99: percentile(99),
-    errors: Number(failed?.[1] ?? 0) +
+    errors: failures +
       (broken?.slice(1).reduce((sum, count) => sum + Number(count), 0) ?? 0),
   };
 }
 
 async function loadByAutocannon(options: LoadOptions): Promise<Load> {
-  const { url, connections, seconds, body } = options;
+  const { url, connections, seconds, body, rate } = options;
   const text = await output(Deno.execPath(), [
     ...["run", "-A", "npm:autocannon@9.0.0", "--json", "-m", "POST", "-b", body],
-    ...["-c", String(connections), "-d", String(seconds), url],
+    ...["-c", String(connections), "-d", String(seconds)],
+    ...(rate === undefined ? [] : ["-R", String(rate)]),
+    url,
   ]);
   const result = JSON.parse(text);
   return {
     requestsPerSecond: result.requests.average,
+    goodput: result["2xx"] / result.duration,
     p50: result.latency.p50,
     p99: result.latency.p99,
     errors: result.errors + result.non2xx,
