@@ -84,6 +84,12 @@ export interface HttpRow extends NumberedRow {
   watched: boolean;
 }
 
+/**
+ * Says `stopping` on a refusal of a service that stops, when nothing has been done about the request: a
+ * balancer may send it elsewhere, whatever its method.
+ */
+export const REFUSED_HEADER = "x-millrace-refused";
+
 const SWEEP_MS = 100;
 
 /** A push source of HTTP requests, and the endpoint that takes them. */
@@ -240,7 +246,11 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     clearInterval(this.#sweeper);
     this.#withdraw?.();
     for (const row of [...this.#pending.values()]) {
-      this.#respond(row, overload("stopping"));
+      // The row of a batch that had begun may have had its effect.
+      const response = row.state === "started"
+        ? refuse(503, "The service was stopped before it replied: try again later", RETRY_AFTER)
+        : overload("stopping");
+      this.#respond(row, response);
     }
     await this.#listener?.remove(this);
   }
@@ -367,5 +377,6 @@ function overload(why: "full" | "stopping"): Response {
     : refuse(503, "The service is stopping: try again later", {
       ...RETRY_AFTER,
       "connection": "close",
+      [REFUSED_HEADER]: "stopping",
     });
 }
