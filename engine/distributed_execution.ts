@@ -20,6 +20,8 @@ export interface DistributedExecutionHost {
   progress(record: BatchRecord): void;
   /** The query cannot go on. */
   fatal(error: Error): void;
+  /** `services()` gives something else now. */
+  servicesChanged?(): void;
 }
 
 /** A partition that has not answered a ping for so long is dead, unless a batch may take longer. */
@@ -35,6 +37,7 @@ export class DistributedExecution implements Execution {
   readonly #queueLengths: number[];
   readonly #drained: PromiseWithResolvers<void>[];
   #reports = 0;
+  #draining = false;
   #closed = false;
 
   constructor(host: DistributedExecutionHost) {
@@ -57,10 +60,15 @@ export class DistributedExecution implements Execution {
         drained: () => this.#drained[partition]!.resolve(),
         fatal: (error) => host.fatal(error),
       }),
-      prepare: () => ({ siblings: this.services() }),
+      prepare: () => ({
+        siblings: [...init.siblings ?? [], ...this.#pool.hosts.flatMap(({ services }) => services)],
+      }),
       // The callers of a partition that dies see their connections break; there is nobody to answer.
-      lost: (partition) => this.#drained[partition]!.resolve(),
-      ready: () => {},
+      lost: (partition) => {
+        this.#drained[partition]!.resolve();
+        host.servicesChanged?.();
+      },
+      ready: () => host.servicesChanged?.(),
       inspect: (partition, now) => {
         const { busyForMs, lastHeard } = this.#pool.host(partition);
         if (busyForMs > plan.batching.batchTimeoutMs) {
@@ -82,9 +90,11 @@ export class DistributedExecution implements Execution {
     );
   }
 
-  async drain(): Promise<void> {
+  async drain({ handOver = false }: { readonly handOver?: boolean } = {}): Promise<void> {
+    this.#draining = true;
+    this.#host.servicesChanged?.();
     for (let partition = 0; partition < this.#pool.size; partition++) {
-      if (this.#pool.isReady(partition)) this.#pool.host(partition).drain();
+      if (this.#pool.isReady(partition)) this.#pool.host(partition).drain(handOver);
       else this.#drained[partition]!.resolve();
     }
     await Promise.all(this.#drained.map(({ promise }) => promise));
@@ -114,7 +124,12 @@ export class DistributedExecution implements Execution {
   }
 
   services(): readonly ServiceInfo[] {
-    return this.#pool.hosts.flatMap(({ services }) => services);
+    return this.#pool.hosts.flatMap(({ services }, partition) => {
+      if (!this.#pool.isReady(partition)) return [];
+      return this.#draining
+        ? services.map((service) => ({ ...service, state: "stopping" as const }))
+        : services;
+    });
   }
 
   #report(partition: number, report: PartitionReport): void {

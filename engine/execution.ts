@@ -38,8 +38,11 @@ export interface Execution {
   readonly finished: Promise<void>;
   /** Resolves when all that had come in at the time of the call is in the sink. */
   processAllAvailable(): Promise<void>;
-  /** Takes in no more, and resolves when what was taken in is done. */
-  drain(): Promise<void>;
+  /**
+   * Takes in no more, and resolves when what was taken in is done. With `handOver`, callers are sent to
+   * another instance first.
+   */
+  drain(options?: { readonly handOver?: boolean }): Promise<void>;
   /** Frees everything, giving plugins so many ms to close. Safe unstarted and twice. */
   close(timeoutMs: number): Promise<void>;
   /** Ends a partition's worker; another takes its place. */
@@ -51,6 +54,8 @@ export interface Execution {
   /** Rows that wait. */
   queueLength(): number;
   services(): readonly ServiceInfo[];
+  /** Replaces the peers one after another while the others serve; absent where there are none. */
+  restart?(): Promise<void>;
 }
 
 /**

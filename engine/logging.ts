@@ -46,9 +46,9 @@ export function configureLogging(options: LoggingOptions = {}): void {
   });
 }
 
-/** The logger of a query. */
-export function pluginLogger(name: string): PluginLogger {
-  const logger = getLogger(["millrace", name]);
+/** The logger of a query, or of a part of it, which is named below it. */
+export function pluginLogger(name: string, ...part: string[]): PluginLogger {
+  const logger = getLogger(["millrace", name, ...part]);
   // A message is data: braces in it are no placeholders.
   const at = (level: LogLevel) => (message: string, properties: Record<string, unknown> = {}) =>
     logger[level](message.replaceAll("{", "{{").replaceAll("}", "}}"), properties);

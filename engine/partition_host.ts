@@ -5,10 +5,9 @@
  */
 import { Worker } from "node:worker_threads";
 import type { PluginLogger, ServiceInfo } from "../plugins/contract.ts";
-import { PlanError } from "../plugins/errors.ts";
 import { Batch, Schema } from "./batch.ts";
+import { revive } from "./error_message.ts";
 import type {
-  ErrorMessage,
   FromPartition,
   PartitionInit,
   PartitionReport,
@@ -80,8 +79,8 @@ export class PartitionHost {
   }
 
   /** Asks a partition that serves by itself to take in no more; `drained` follows. */
-  drain(): void {
-    this.#post({ type: "drain" });
+  drain(handOver: boolean = false): void {
+    this.#post({ type: "drain", handOver });
   }
 
   /** Asks for a sign of life, which moves `lastHeard`. */
@@ -168,12 +167,4 @@ export class PartitionHost {
     this.#worker.terminate();
     if (!this.#closing) this.#events.died(why);
   }
-}
-
-function revive({ name, message, path, stack }: ErrorMessage): Error {
-  if (name === "PlanError") return new PlanError(message, path === undefined ? {} : { path });
-  const error = new Error(message);
-  error.name = name;
-  if (stack !== undefined) error.stack = stack;
-  return error;
 }

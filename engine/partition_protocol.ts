@@ -19,8 +19,11 @@ export type ToPartition =
     readonly stage?: number;
   }
   | { readonly type: "ping" }
-  /** To a partition that serves by itself: take in no more, and say when all is done. */
-  | { readonly type: "drain" }
+  /**
+   * To a partition that serves by itself: take in no more, and say when all is done. With `handOver`,
+   * callers are given the time to go to another instance first.
+   */
+  | { readonly type: "drain"; readonly handOver?: boolean }
   | { readonly type: "close" };
 
 /** The first message: what the partition is to run. */

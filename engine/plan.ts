@@ -45,8 +45,10 @@ export interface Plan {
   readonly source: PluginUse;
   readonly transforms: readonly PluginUse[];
   readonly sink: PluginUse;
-  /** Number of workers. */
+  /** Number of workers, of each peer if there are several. */
   readonly partitions: number;
+  /** Number of processes that serve; absent: this one does. */
+  readonly peers?: number;
   readonly trigger: Trigger;
   readonly batching: Batching;
   /** Directory of the checkpoint, absolute; absent: nothing is kept. */

@@ -90,8 +90,10 @@ export interface SourceContext extends PluginContext {
   readonly columns: Columns;
   /** Where sources offer, by service name, to send replies. */
   readonly replies: ReplyRouter;
-  /** Where the instances of this source in other partitions listen already. */
+  /** Where the instances of this source in other partitions and peers listen already. */
   readonly siblings: readonly ServiceInfo[];
+  /** Number of peers, this one among them. Default: 1. */
+  readonly peers?: number;
 }
 
 /** What a transform gets besides: a way to answer a row at once. */
@@ -205,6 +207,12 @@ export interface PushSource<Row extends SourceRow = SourceRow> {
   done(rows: readonly Row[]): void;
   /** The row cannot be processed. The caller gets the error. */
   fail(row: Row, error: Error): void;
+  /**
+   * Sends callers to another instance, which has taken this one's place: no new connection is taken, and
+   * what comes over open ones is still answered. It resolves when callers have had the time to go; then
+   * `stopAccepting` follows.
+   */
+  handOver?(): Promise<void> | void;
   /** Refuses what comes from now on; rows that were taken are still answered. */
   stopAccepting(): Promise<void> | void;
   /** Frees everything. Callers still waiting get an error. */
@@ -224,6 +232,8 @@ export interface ServiceInfo {
   readonly peer: number;
   /** Index of the partition that listens; -1 for the head. */
   readonly partition: number;
+  /** Whether requests are taken; `stopping`: callers are to go elsewhere. */
+  readonly state: "ready" | "stopping";
 }
 
 /** A position in a replayable source: plain data, compared by the source alone. */

@@ -35,7 +35,7 @@ const options = v.strictObject({
     v.optional(positive()),
     v.description(
       "How many ports are tried, each one up, when the port is not shared. Default: 10, or the number of " +
-        "partitions if that is more.",
+        "partitions of all peers if that is more.",
     ),
   ),
   ...SERVICE_ENTRIES,
@@ -79,9 +79,9 @@ export default defineSource<DistributedHttpOptions>({
 
 function listenOptions(
   { host, port, shared, maxAttempts }: DistributedHttpOptions,
-  { siblings, partitions }: SourceContext,
+  { siblings, partitions, peers = 1 }: SourceContext,
 ): ListenOptions {
-  if (!shared) return { host, port, attempts: maxAttempts ?? Math.max(10, partitions) };
+  if (!shared) return { host, port, attempts: maxAttempts ?? Math.max(10, partitions * peers) };
   const [first] = siblings;
   if (first !== undefined) return { host, port: first.port, reusePort: true };
   // A shared port is also shared with a stranger that shares it. So the first to come looks whether it is free.

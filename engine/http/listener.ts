@@ -7,6 +7,7 @@
 import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { PlanError } from "../../plugins/errors.ts";
+import { stopListening } from "./stop_listening.ts";
 
 /** What a service gives to its listener. */
 export interface HttpEndpoint {
@@ -45,6 +46,7 @@ export class HttpListener {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #endpoints = new Map<string, HttpEndpoint>();
   readonly #app: Hono;
+  #closing: Promise<void> | undefined;
   #lastFound: { readonly url: string; readonly endpoint: HttpEndpoint } | undefined;
 
   private constructor(options: ListenOptions) {
@@ -57,6 +59,8 @@ export class HttpListener {
       onListen: () => {},
       onError: (error) => failure(error),
     }, (request) => this.#route(request));
+    // It rejects when the port is closed below it; what is wrong otherwise, requests show.
+    this.#server.finished.catch(() => {});
     this.port = this.#server.addr.port;
     this.#key = `${bindAddress(this.host)}:${this.port}`;
     HttpListener.#open.set(this.#key, this);
@@ -107,6 +111,19 @@ export class HttpListener {
   }
 
   /**
+   * Takes no new connections for its last endpoint, and serves those that are open. Where the system does
+   * not let it, nothing changes.
+   */
+  stopListening(endpoint: HttpEndpoint): void {
+    if (this.#isLast(endpoint)) stopListening(this.port);
+  }
+
+  /** Hangs up on clients of its last endpoint that ask for nothing; the others get their answers first. */
+  hangUp(endpoint: HttpEndpoint): void {
+    if (this.#isLast(endpoint)) this.#shutdown().catch(() => {});
+  }
+
+  /**
    * Takes an endpoint off; the listener closes with its last one. The port is free then, and answers
    * are sent out; a client that does not read its own is not waited for. Safe twice.
    */
@@ -119,8 +136,16 @@ export class HttpListener {
     HttpListener.#open.delete(this.#key);
     const late = Promise.withResolvers<void>();
     const timer = setTimeout(late.resolve, SEND_OFF_MS);
-    await Promise.race([this.#server.shutdown(), late.promise]);
+    await Promise.race([this.#shutdown(), late.promise]);
     clearTimeout(timer);
+  }
+
+  #shutdown(): Promise<void> {
+    return this.#closing ??= this.#server.shutdown();
+  }
+
+  #isLast(endpoint: HttpEndpoint): boolean {
+    return this.#endpoints.size === 1 && this.#endpoints.get(endpoint.path) === endpoint;
   }
 
   #add(endpoint: HttpEndpoint): void {

@@ -92,6 +92,9 @@ export const REFUSED_HEADER = "x-millrace-refused";
 
 const SWEEP_MS = 100;
 
+/** How long callers have, in ms, to make their next request and to learn that they must go. */
+const HAND_OVER_MS = 1_000;
+
 /** A push source of HTTP requests, and the endpoint that takes them. */
 export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   readonly name: string;
@@ -104,6 +107,8 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   readonly #schema: Schema;
   #queue: RowQueue<HttpRow> | undefined;
   #accepting = false;
+  /** Another instance has taken its place: callers are to come back over another connection. */
+  #leaving = false;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #drained: (() => void) | undefined;
   #withdraw: (() => void) | undefined;
@@ -138,7 +143,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
   }
 
   ready(): boolean {
-    return this.#accepting;
+    return this.#accepting && !this.#leaving;
   }
 
   /** Requests that have not been answered. */
@@ -223,6 +228,20 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     this.#respond(row, refuse(status, error.message, status === 503 ? RETRY_AFTER : {}));
   }
 
+  /**
+   * Sends callers elsewhere: the port is closed for new connections, and answers say `connection: close`.
+   * Callers that ask for nothing within a second are hung up on, as on any idle connection.
+   */
+  async handOver(): Promise<void> {
+    this.#leaving = true;
+    // What has connected by now is taken in before the port closes.
+    await pause(0);
+    this.#listener?.stopListening(this);
+    await pause(HAND_OVER_MS);
+    this.#listener?.hangUp(this);
+    await pause(0);
+  }
+
   /** Resolves when the last request is answered; each is, at the latest by its timeout. */
   stopAccepting(): Promise<void> {
     this.#accepting = false;
@@ -238,7 +257,8 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     const { name, path } = this;
     const { peer, partition } = this.#options;
     const { host, port } = listener;
-    return [{ name, url: listener.url(this), host, port, path, peer, partition }];
+    const state = this.ready() ? "ready" : "stopping";
+    return [{ name, url: listener.url(this), host, port, path, peer, partition, state }];
   }
 
   async close(): Promise<void> {
@@ -272,6 +292,7 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
     if (respond === undefined) return;
     row.respond = undefined;
     this.#pending.delete(row);
+    if (this.#leaving) response.headers.set("connection", "close");
     respond(response);
     if (this.#pending.size === 0) this.#drained?.();
   }
@@ -310,6 +331,10 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
 const RETRY_AFTER = { "retry-after": "1" } as const;
 const JSON_INIT: ResponseInit = { headers: { "content-type": "application/json" } };
 const NO_BYTES = new Uint8Array(0);
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
 
 function columnOf({ name, type }: Field, rows: readonly HttpRow[]): ColumnData {
   switch (name) {
