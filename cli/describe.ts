@@ -68,7 +68,7 @@ function textOf(plugin: Plugin, registry: Registry, width: number): string {
 }
 
 /** The options as they stand in a config. */
-function exampleYaml({ kind, name }: Plugin, options: Json): string {
+export function exampleYaml({ kind, name }: Plugin, options: Json): string {
   const use = { [name]: options };
   return stringify(kind === "transform" ? { transforms: [use] } : { [kind]: use }).trimEnd()
     .replaceAll("${", "$${");
