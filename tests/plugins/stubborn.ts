@@ -42,7 +42,7 @@ const plugin: TransformPlugin<{ log: string; starts: Start[] }> = {
         }
       },
       transform: (batch) => {
-        if (batch.column("value").includes("exit")) Deno.exit(5);
+        if (Array.from(batch.column("value")).includes("exit")) Deno.exit(5);
         return batch;
       },
     };
