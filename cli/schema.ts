@@ -4,6 +4,7 @@
  * @module
  */
 import * as v from "valibot";
+import { CLUSTER_SCHEMA } from "../cluster/cluster_options.ts";
 import { CONFIG_KEYS, SERVICE_KEYS } from "../engine/config.ts";
 import { ENGINE_SCHEMA, TRIGGER_SCHEMA } from "../engine/make_plan.ts";
 import type { Plugin, PluginKind } from "../plugins/contract.ts";
@@ -61,6 +62,10 @@ export async function configJsonSchema(registry: Registry): Promise<Record<strin
         description: CONFIG_KEYS["plugins"],
         type: ["array", "null"],
         items: { type: "string", minLength: 1 },
+      },
+      cluster: {
+        description: CONFIG_KEYS["cluster"],
+        anyOf: [withVariables(jsonSchemaOf(CLUSTER_SCHEMA)), { type: "null" }],
       },
     },
     required: ["services"],

@@ -7,7 +7,7 @@ Deno.test("schema describes the whole config, options of all plugins included", 
   const { code, stdout, stderr } = await call(["schema"]);
   assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
   const { definitions, properties, ...rest } = JSON.parse(stdout);
-  assert.deepEqual(Object.keys(properties), ["services", "plugins"]);
+  assert.deepEqual(Object.keys(properties), ["services", "plugins", "cluster"]);
   assert.deepEqual(rest.required, ["services"]);
   assert.deepEqual(
     Object.keys(definitions.service.properties).sort(),

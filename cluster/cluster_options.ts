@@ -23,6 +23,16 @@ const SERVER = v.pipe(
   v.check(isServer, 'wanted "host:port", "nats://host:port" or "tls://host:port"'),
 );
 
+type Given = Readonly<Record<string, unknown>>;
+
+/** A check of several options. Its issue shows their names, since their values may be secret. */
+function together<T extends object>(fits: (given: Given) => boolean, message: string) {
+  return v.rawCheck<T>(({ dataset, addIssue }) => {
+    if (!dataset.typed || fits(dataset.value as Given)) return;
+    addIssue({ message, input: Object.keys(dataset.value) });
+  });
+}
+
 /** How the NATS servers are reached. */
 export const NATS_SCHEMA = v.pipe(
   v.strictObject({
@@ -71,17 +81,17 @@ export const NATS_SCHEMA = v.pipe(
       ),
     ),
   }),
-  v.check(
+  together(
     ({ user, password }) => (user === undefined) === (password === undefined),
     'wanted "user" and "password", or neither',
   ),
-  v.check(
+  together(
     ({ credentials, user, token }) =>
       [credentials, user, token].filter((each) => each !== undefined).length <= 1,
     'wanted one of "credentials", "user" and "token"',
   ),
-  v.check(
-    ({ tls }) => (tls?.cert === undefined) === (tls?.key === undefined),
+  together(
+    ({ tls }) => ((tls as Given)?.cert === undefined) === ((tls as Given)?.key === undefined),
     'wanted "tls.cert" and "tls.key", or neither',
   ),
 );
@@ -118,8 +128,9 @@ export const CLUSTER_SCHEMA = v.pipe(
       ),
     ),
   }),
-  v.check(
-    ({ heartbeatMs, expiryMs }) => expiryMs === undefined || expiryMs >= 3 * heartbeatMs,
+  together(
+    ({ heartbeatMs, expiryMs }) =>
+      expiryMs === undefined || (expiryMs as number) >= 3 * (heartbeatMs as number),
     'wanted an "expiryMs" of three times "heartbeatMs" at least',
   ),
   v.description("The processes, on one machine or many, that serve together."),

@@ -9,6 +9,7 @@ import type { Io } from "../cli/io.ts";
 import { type OptionRow, optionRows } from "../cli/option_rows.ts";
 import { allPlugins, jsonSchemaOf, KINDS, optionsJsonSchema } from "../cli/plugins.ts";
 import { SCALAR_TYPES } from "../engine/batch.ts";
+import { CLUSTER_SCHEMA } from "../cluster/cluster_options.ts";
 import { CONFIG_KEYS, SERVICE_KEYS } from "../engine/config.ts";
 import { RESERVED } from "../engine/expressions/expression.ts";
 import { CONDITION_FUNCTIONS, OPERATORS } from "../engine/expressions/functions/conditions.ts";
@@ -186,6 +187,8 @@ function configPage(): string {
     markdownTable(["Key", "Meaning"], keyRows(SERVICE_KEYS)),
     "Besides these, a service has:",
     optionsTable(engine),
+    "## A cluster",
+    optionsTable(optionRows(jsonSchemaOf(CLUSTER_SCHEMA))),
     "## Triggers",
     markdownTable(["Trigger", "A micro-batch starts"], [
       [code("continuous"), "as soon as a partition is idle and a row waits. The default."],

@@ -18,6 +18,7 @@ import { resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { closest } from "fastest-levenshtein/esm/mod.js";
 import * as v from "valibot";
+import { CLUSTER_SCHEMA } from "../cluster/cluster_options.ts";
 import type { Json, PluginBase, PluginKind } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { nearest } from "../plugins/nearest.ts";
@@ -52,6 +53,7 @@ export const CONFIG_KEYS: Readonly<Record<string, string>> = {
   services: "The pipelines of this file. They run in one process.",
   plugins:
     "Plugins from outside: paths that begin with ./ or ../ from this file, URLs, npm packages.",
+  cluster: "The processes, on one machine or many, that serve these services together.",
 };
 
 /** The keys of a service that are not of {@linkcode ENGINE_SCHEMA}, and what they are for. */
@@ -163,7 +165,8 @@ export function parseConfig(text: string, path: string, options: ConfigOptions =
     locate: (path) => document.locate(path),
     problemOf: (error, service) => {
       const own = error instanceof PlanError ? error.path : [];
-      const path = own[0] === "plugins" ? own : [...service.path, ...own];
+      const isOfFile = own[0] === "plugins" || own[0] === "cluster";
+      const path = isOfFile ? own : [...service.path, ...own];
       const message = error instanceof Error ? error.message : String(error);
       // A name that is not known is itself the culprit, not the value below it.
       const part = message.startsWith("Unknown ") ? "key" : "value";
@@ -259,11 +262,16 @@ async function optionErrors(draft: PlanDraft, registry: Registry): Promise<PlanE
   return errors;
 }
 
-function issuesOf(schema: v.GenericSchema, value: unknown): PlanError[] {
+/** @param within where the value is, when it is not options as a whole */
+function issuesOf(
+  schema: v.GenericSchema,
+  value: unknown,
+  within: readonly string[] = [],
+): PlanError[] {
   const wrong = listForMap(value, schema);
-  if (wrong !== undefined) return [wrong];
+  if (wrong !== undefined) return [wrong.within(...within)];
   const { success, issues } = v.safeParse(schema, value);
-  return success ? [] : issues.map((issue) => optionsError([issue], schema));
+  return success ? [] : issues.map((issue) => optionsError([issue], schema, within));
 }
 
 /** Problems of services whose names earlier files have taken. */
@@ -307,8 +315,28 @@ class ConfigReader {
     }
     const missing = this.#checkKeys(value, [], Object.keys(CONFIG_KEYS), ["services"]);
     const plugins = this.#plugins(value["plugins"]);
+    const cluster = this.#cluster(value["cluster"]);
     if (missing.size > 0) return { services: [], plugins };
-    return { services: this.#services(value["services"]!, plugins), plugins };
+    const services = this.#services(value["services"]!, plugins);
+    if (cluster === undefined) return { services, plugins };
+    return {
+      services: services.map(({ path, draft }) => ({ path, draft: { ...draft, cluster } })),
+      plugins,
+    };
+  }
+
+  #cluster(value: Json | undefined): Json | undefined {
+    if (value === undefined || value === null) return undefined;
+    if (!isObject(value)) {
+      this.#wrong(value, ["cluster"], '"cluster"', "{nats: {name, servers}}");
+      return undefined;
+    }
+    if (this.#document.hasProblem(["cluster"])) return undefined;
+    const issues = issuesOf(CLUSTER_SCHEMA, value, ["cluster"]);
+    for (const { path, message } of issues) {
+      this.#report(path, message, message.startsWith("Unknown ") ? "key" : "value");
+    }
+    return issues.length > 0 ? undefined : value;
   }
 
   #plugins(value: Json | undefined): string[] {

@@ -263,7 +263,7 @@ const BAD: Record<string, [text: string, ...problems: string[]]> = {
   ],
   "a misspelt key of the file, once": [
     "servces: []\n",
-    'c.yaml:1:1: Unknown key "servces": did you mean "services"? Known: "services", "plugins"',
+    'c.yaml:1:1: Unknown key "servces": did you mean "services"? Known: "services", "plugins", "cluster"',
   ],
   "a misspelt key of a service": [
     `services:\n  - name: a\n    partitons: 2\n    ${REST}\n`,

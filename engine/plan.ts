@@ -4,6 +4,7 @@
  *
  * @module
  */
+import type { ClusterOptions } from "../cluster/cluster_options.ts";
 import type { Json } from "../plugins/contract.ts";
 
 /** A plugin by name, with its options as the user gave them (checked, defaults not filled in). */
@@ -49,6 +50,8 @@ export interface Plan {
   readonly partitions: number;
   /** Number of processes that serve; absent: this one does. */
   readonly peers?: number;
+  /** The processes, on any machines, that serve together; absent: this one serves alone. */
+  readonly cluster?: ClusterOptions;
   readonly trigger: Trigger;
   readonly batching: Batching;
   /** Directory of the checkpoint, absolute; absent: nothing is kept. */
