@@ -32,7 +32,7 @@ export interface NatsLinkListener {
 /** How long a server may take to answer at the start, in ms. */
 const CONNECT_TIMEOUT_MS = 5_000;
 /** Bounds of the pause between two attempts to come back, in ms. */
-const MIN_PAUSE_MS = 100, MAX_PAUSE_MS = 5_000;
+const MIN_PAUSE_MS = 100, MAX_PAUSE_MS = 2_000;
 
 /** A connection to one of several NATS servers. */
 export class NatsLink {
@@ -105,6 +105,9 @@ export class NatsLink {
           logger.info(`Connected to NATS again, at ${status.server}`);
           for (const each of this.#listeners) each.reconnected?.();
           break;
+        case "reconnecting":
+          attempts.failed++;
+          break;
         case "error":
           logger.warn(`NATS reports an error: ${status.error.message}`);
           break;
@@ -137,7 +140,7 @@ async function connectionOptions(
     maxReconnectAttempts: -1,
     // A password may be put right on the server while we wait.
     ignoreAuthErrorAbort: true,
-    reconnectDelayHandler: () => pause(attempts.failed++),
+    reconnectDelayHandler: () => pause(attempts.failed),
     ...(credentials === undefined ? {} : {
       authenticator: credsAuthenticator(await readFile(credentials, "credentials")),
     }),
