@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import metadata from "../deno.json" with { type: "json" };
 import { ConfigError } from "../engine/config.ts";
 import { PlanError } from "../plugins/errors.ts";
@@ -28,6 +28,19 @@ export async function runCli(args: readonly string[], io: Io = processIo): Promi
     io.err(`${error instanceof ConfigError ? "" : "error: "}${message}\n`);
     return isBadUse ? BAD_USE : FAILED;
   }
+}
+
+/** Where an admin listener is looked for. */
+const DEFAULT_ADMIN_URL = "http://127.0.0.1:8900";
+
+function wholeNumber(least: number, most: number): (text: string) => number {
+  return (text) => {
+    const number = Number(text);
+    if (text.trim() !== "" && Number.isInteger(number) && number >= least && number <= most) {
+      return number;
+    }
+    throw new InvalidArgumentError(`Wanted a whole number from ${least} to ${most}.`);
+  };
 }
 
 /** The program, with its commands told what to do. `done` is given the exit code. */
@@ -68,14 +81,36 @@ export function createProgram(io: Io, done: (code: number) => void): Command {
       new Option("--log-format <format>", "default: human on a terminal, else json")
         .choices(["human", "json"]),
     )
+    .addOption(
+      new Option(
+        "--peers <number>",
+        "run each service in so many processes, whatever its config says",
+      ).argParser(wholeNumber(1, 256)),
+    )
+    .addOption(
+      new Option(
+        "--admin-port <port>",
+        "tell on this port what runs: /services, /queries, /healthz, /readyz; 0 takes any free one",
+      ).argParser(wholeNumber(0, 65_535)),
+    )
+    .addOption(new Option("--admin-host <host>", "its address").default("127.0.0.1"))
     .addHelpText(
       "after",
       "\nAll files are checked before anything starts. SIGINT and SIGTERM answer what has been taken," +
-        "\nthen stop; a second one stops at once.",
+        "\nthen stop; a second one stops at once. SIGHUP restarts the peers of services one after another," +
+        "\nwhile the others serve.",
     )
     .action(async (files, options) => {
       done(await (await import("./run.ts")).run(files, options, io));
     });
+  program.command("peer", { hidden: true })
+    .description("Serve for a supervisor.")
+    .action(async () => done(await (await import("./peer.ts")).peer(io)));
+  program.command("services")
+    .description("List where the services of a running `millrace run --admin-port` can be reached.")
+    .option("--admin <url>", "its admin listener", DEFAULT_ADMIN_URL)
+    .addOption(json())
+    .action(async (options) => done(await (await import("./services.ts")).services(options, io)));
   program.command("lint")
     .description("Check config files, the plugins they name and the columns; start nothing.")
     .argument("<file...>", "YAML or JSON configs")

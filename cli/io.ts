@@ -26,6 +26,8 @@ export interface Io {
    * @returns a function that takes the handler away
    */
   onSignal(handler: () => void): () => void;
+  /** The same for SIGHUP. */
+  onHangUp(handler: () => void): () => void;
 }
 
 /** The process itself. */
@@ -43,6 +45,11 @@ export const processIo: Io = {
     return () => {
       for (const signal of signals) Deno.removeSignalListener(signal, handler);
     };
+  },
+  onHangUp: (handler) => {
+    if (Deno.build.os === "windows") return () => {};
+    Deno.addSignalListener("SIGHUP", handler);
+    return () => Deno.removeSignalListener("SIGHUP", handler);
   },
 };
 

@@ -10,6 +10,7 @@ import type { LogLevel } from "../engine/partition_protocol.ts";
 import type { Plan } from "../engine/plan.ts";
 import type { StreamingQuery } from "../engine/query.ts";
 import { Session } from "../engine/session.ts";
+import type { AdminServer } from "../cluster/admin.ts";
 import type { ServiceInfo } from "../plugins/contract.ts";
 import { BAD_USE, DONE, FAILED, type Io } from "./io.ts";
 import { PluginVersions, watch } from "./watch.ts";
@@ -19,6 +20,12 @@ export interface RunOptions {
   readonly watch?: boolean;
   readonly logLevel?: LogLevel;
   readonly logFormat?: LogFormat;
+  /** In place of `peers` of all services. */
+  readonly peers?: number;
+  /** Where to tell what runs. Default: nowhere. */
+  readonly adminPort?: number;
+  /** Default: loopback. */
+  readonly adminHost?: string;
 }
 
 /**
@@ -46,6 +53,7 @@ export async function run(
       env: io.env,
       newRegistry: () => session.newRegistry(),
       mapPlugin: (specifier, baseUrl) => versions.current(specifier, baseUrl),
+      ...(options.peers === undefined ? {} : { engine: { peers: options.peers } }),
     });
   let loaded: LoadedConfig[];
   try {
@@ -54,6 +62,13 @@ export async function run(
     if (!(error instanceof ConfigError)) throw error;
     io.err(`${error.message}\n`);
     return BAD_USE;
+  }
+  let admin: AdminServer | undefined;
+  if (options.adminPort !== undefined) {
+    const { AdminServer } = await import("../cluster/admin.ts");
+    const { adminHost: host = "127.0.0.1", adminPort: port } = options;
+    admin = new AdminServer({ host, port, queries: () => services.queries });
+    log().info(literal(`The admin listener is at ${admin.url}`));
   }
   const services = new Services(session, io);
   const ended = Promise.withResolvers<void>();
@@ -66,6 +81,10 @@ export async function run(
     endWatch.abort();
     services.stop(now).then(ended.resolve, ended.reject);
   });
+  // Only where there are peers: who hangs up a terminal wants the rest to end with it.
+  const removeHangUpHandler = plansOf(loaded).some(({ peers }) => peers !== undefined)
+    ? io.onHangUp(() => void services.restart())
+    : () => {};
   try {
     services.start(plansOf(loaded));
     if (options.watch === true) {
@@ -82,6 +101,8 @@ export async function run(
     }
   } finally {
     removeHandler();
+    removeHangUpHandler();
+    await admin?.close();
   }
   return services.hasFailed ? FAILED : DONE;
 }
@@ -102,6 +123,23 @@ class Services {
   /** Whether a service, as it was started last, has failed. */
   get hasFailed(): boolean {
     return [...this.#running.values()].some(({ query }) => query.exception !== undefined);
+  }
+
+  /** The queries, as they were started last. */
+  get queries(): StreamingQuery[] {
+    return [...this.#running.values()].map(({ query }) => query);
+  }
+
+  /** Restarts the peers of all services that have any, one peer of each at a time. */
+  async restart(): Promise<void> {
+    await Promise.all(this.queries.map(async (query) => {
+      if (query.plan?.peers === undefined) return;
+      try {
+        await query.restart();
+      } catch (error) {
+        log().error(literal(messageOf(error)));
+      }
+    }));
   }
 
   start(plans: readonly Plan[]): void {

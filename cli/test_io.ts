@@ -15,6 +15,7 @@ export class TestIo implements Io {
   readonly width: number;
   readonly #env: Readonly<Record<string, string>>;
   readonly #handlers = new Set<() => void>();
+  readonly #hangUpHandlers = new Set<() => void>();
   readonly #waiting = new Set<() => void>();
 
   constructor(env: Readonly<Record<string, string>> = {}, width: number = 100) {
@@ -37,6 +38,16 @@ export class TestIo implements Io {
   onSignal(handler: () => void): () => void {
     this.#handlers.add(handler);
     return () => this.#handlers.delete(handler);
+  }
+
+  onHangUp(handler: () => void): () => void {
+    this.#hangUpHandlers.add(handler);
+    return () => this.#hangUpHandlers.delete(handler);
+  }
+
+  /** As if the process got SIGHUP. */
+  hangUp(): void {
+    for (const handler of this.#hangUpHandlers) handler();
   }
 
   /** Whether a command waits for signals. */

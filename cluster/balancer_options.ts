@@ -4,7 +4,7 @@
  * @module
  */
 import * as v from "valibot";
-import { HOST_ENTRY, port, positive } from "../engine/http/service_options.ts";
+import { HOST_ENTRY, port, positive } from "../engine/http/option_entries.ts";
 
 const milliseconds = () =>
   v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(2_147_483_647));

@@ -5,7 +5,7 @@
  * @module
  */
 import type { ServiceInfo } from "../plugins/contract.ts";
-import type { ErrorMessage, LogLevel } from "../engine/partition_protocol.ts";
+import type { ErrorMessage, LogLevel, PartitionInit } from "../engine/partition_protocol.ts";
 import type { Plan } from "../engine/plan.ts";
 import type { BatchRecord } from "../engine/progress.ts";
 
@@ -28,8 +28,8 @@ export interface PeerInit {
   readonly siblings: readonly ServiceInfo[];
   /** The lowest level of log lines that are wanted. */
   readonly logLevel: string;
-  /** Directory for the sockets of the exchange between peers, if the plan needs one. */
-  readonly exchangeDir?: string;
+  /** Where rows are exchanged, if the plan moves any. */
+  readonly exchange?: NonNullable<PartitionInit["exchange"]>;
 }
 
 /** Peer to supervisor. */

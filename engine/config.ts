@@ -115,6 +115,8 @@ export interface LoadPlansOptions extends ConfigOptions {
   newRegistry(): Registry;
   /** Changes the specifier of an outside plugin before it is loaded. */
   readonly mapPlugin?: (specifier: string, baseUrl: string) => string;
+  /** Engine options that go before those of the services. */
+  readonly engine?: Readonly<Record<string, Json>>;
 }
 
 /** A file and its plans. */
@@ -200,7 +202,10 @@ export async function loadPlans(
 /** Plans of the services that have no problems, and the problems of the others. */
 export async function makePlans(
   config: Config,
-  { newRegistry, mapPlugin }: Pick<LoadPlansOptions, "newRegistry" | "mapPlugin">,
+  { newRegistry, mapPlugin, engine }: Pick<
+    LoadPlansOptions,
+    "newRegistry" | "mapPlugin" | "engine"
+  >,
 ): Promise<{ plans: Plan[]; problems: Problem[] }> {
   const specifiers = config.plugins.map((each) => mapPlugin?.(each, config.baseUrl) ?? each);
   const registry = newRegistry();
@@ -218,7 +223,11 @@ export async function makePlans(
   if (problems.length > 0) return { plans: [], problems };
   const plans: Plan[] = [];
   for (const service of config.services) {
-    const draft = { ...service.draft, plugins: specifiers };
+    const draft = {
+      ...service.draft,
+      engine: { ...service.draft.engine, ...engine },
+      plugins: specifiers,
+    };
     let errors: unknown[] = await optionErrors(draft, registry);
     if (errors.length === 0) {
       try {

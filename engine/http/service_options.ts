@@ -7,7 +7,10 @@ import * as v from "valibot";
 import type { SourceContext } from "../../plugins/contract.ts";
 import { formatOrigin } from "../origin.ts";
 import type { ListenOptions } from "./listener.ts";
+import { positive } from "./option_entries.ts";
 import { HttpService } from "./service.ts";
+
+export { HOST_ENTRY, port, positive } from "./option_entries.ts";
 
 const METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"] as const;
 
@@ -63,22 +66,6 @@ export const SERVICE_ENTRIES = {
 
 /** What {@linkcode SERVICE_ENTRIES} give. */
 export type ServiceOptions = v.InferOutput<ReturnType<typeof serviceSchema>>;
-
-/** Entry for the address to bind. */
-export const HOST_ENTRY = v.pipe(
-  v.optional(v.pipe(v.string(), v.nonEmpty()), "localhost"),
-  v.description("Address to bind; `0.0.0.0` for all of the machine's."),
-);
-
-/** A port that can be bound; 0 is any free one. */
-export function port() {
-  return v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65_535));
-}
-
-/** A whole number from 1. */
-export function positive() {
-  return v.pipe(v.number(), v.integer(), v.minValue(1));
-}
 
 /** The service that the options describe; `listen` says how it gets its port. */
 export function createService(
