@@ -4,8 +4,9 @@
  * A lease is a key that its holder writes again and again by compare-and-set. The holder counts the time
  * from before it asked; whoever wants to take over counts it from after it saw the last write, and a bit
  * longer. So no two hold it at once, whatever their clocks say, as long as these run at about the same
- * speed. Each term has a token that is higher than those of all terms before: whoever acts for the holder
- * shows it, and what has seen a higher one refuses.
+ * speed; not even when the servers lose what they have stored, which they do not without breaking the
+ * connections. Each term has a token that is higher than those of all terms before, until the servers lose
+ * what they have: whoever acts for the holder shows it, and what has seen a higher one refuses.
  *
  * @module
  */
@@ -111,11 +112,23 @@ export class Lease {
     return this.isHeld;
   }
 
+  /**
+   * The connection to the store broke. What was seen counts no more: the store may have lost all it had,
+   * so that what is there when it is back may only look the same. The lease stays ours until its time is
+   * over.
+   */
+  disconnected(): void {
+    this.#revision = 0;
+    this.#seen = undefined;
+  }
+
   /** Gives the lease up, so that another may take it at once. */
   async release(): Promise<void> {
     const { store, key, owner, peer } = this.#options;
     const revision = this.#revision;
-    this.#end();
+    this.#revision = 0;
+    this.#seen = undefined;
+    this.#until = this.#untilWall = -Infinity;
     if (revision > 0) await store.put(key, { owner, peer, released: true }, revision);
   }
 
@@ -135,12 +148,6 @@ export class Lease {
     this.#until = askedAt + leaseMs;
     this.#untilWall = askedAtWall + leaseMs;
     return true;
-  }
-
-  #end(): void {
-    this.#revision = 0;
-    this.#until = this.#untilWall = -Infinity;
-    this.#seen = undefined;
   }
 }
 

@@ -141,7 +141,8 @@ export class Membership {
       disconnected: () => {
         this.#isSynced = false;
         this.#stopWatch();
-        for (const slots of this.#slots.values()) slots.suspend();
+        this.leadership.disconnected();
+        for (const slots of this.#slots.values()) slots.disconnected();
         this.#tell((each) => each.disconnected?.());
       },
       reconnected: () => this.#beatNow(),

@@ -75,9 +75,10 @@ export class Slots {
     throw new Error(`Cannot take a slot of service "${this.#service}": all ${MAX_SLOTS} are taken`);
   }
 
-  /** The servers cannot be reached: until the next step nobody knows whose the slot is. */
-  suspend(): void {
+  /** The connection broke: until the next step nobody knows whose the slot is. */
+  disconnected(): void {
     this.#isSuspended = true;
+    this.#own?.lease.disconnected();
   }
 
   /** Gives the slot up. */
