@@ -17,10 +17,14 @@ import type { Session } from "./session.ts";
 export type ColumnLike = Column | string;
 
 /** Options that belong to the engine, wherever `option` is called; Spark's names beside ours. */
-const ENGINE_OPTIONS: Readonly<Record<string, keyof Batching | "partitions" | "checkpoint">> = {
+const ENGINE_OPTIONS: Readonly<
+  Record<string, keyof Batching | "partitions" | "peers" | "balancer" | "checkpoint">
+> = {
   partitions: "partitions",
   numPartitions: "partitions",
   maxPartitions: "partitions",
+  peers: "peers",
+  balancer: "balancer",
   checkpoint: "checkpoint",
   checkpointLocation: "checkpoint",
   maxBatchSize: "maxBatchSize",
@@ -213,6 +217,19 @@ export class DataFrame {
       when: String(when),
       ...(entity === undefined ? {} : { entity: String(entity) }),
       ...rest,
+    });
+  }
+
+  /**
+   * Moves rows between partitions: by the values of columns, or in turn when there are none.
+   * @param numPartitions how many partitions get rows, or the first column; without a number, all do
+   */
+  repartition(numPartitions: number | ColumnLike, ...columns: ColumnLike[]): DataFrame {
+    const partitions = typeof numPartitions === "number" ? numPartitions : undefined;
+    const keys = typeof numPartitions === "number" ? columns : [numPartitions, ...columns];
+    return this.use("repartition", {
+      ...(partitions === undefined ? {} : { partitions }),
+      keys: keys.map((key) => String(typeof key === "string" ? col(key) : key)),
     });
   }
 

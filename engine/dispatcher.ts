@@ -12,6 +12,10 @@ import type { PartitionInit, PartitionResult } from "./partition_protocol.ts";
 /** A batch on its way through a partition. Exactly one of `done` and `failed` is called. */
 export interface Work {
   readonly batch: Batch;
+  /** Which stage of the plan is to do it. Default: the first. */
+  readonly stage?: number;
+  /** The one partition that may do it; it stays with it when its worker dies. Default: any. */
+  readonly partition?: number;
   /** How many workers died while they had it. */
   kills: number;
   done(batch: Batch, result: PartitionResult, partition: number): void;
@@ -38,6 +42,10 @@ export interface DispatcherOptions {
 interface Lane {
   readonly index: number;
   readonly inFlight: { readonly seq: number; readonly work: Work }[];
+  /** Work that only this partition may do, in order. */
+  readonly pinned: Work[];
+  /** Rows of that work. */
+  pinnedRows: number;
   /** When the oldest work in flight began, by `performance.now()`. */
   since: number;
   /** Smoothed ms a batch takes. */
@@ -63,6 +71,8 @@ export class Dispatcher {
   readonly #lanes: readonly Lane[];
   /** Work that goes first: it was in a worker that died. */
   readonly #again: Work[] = [];
+  /** How much work is pinned, in all lanes. */
+  #pinned = 0;
   #seq = 0;
   #started = false;
   /** Batches done by each partition. */
@@ -74,6 +84,8 @@ export class Dispatcher {
     this.#lanes = Array.from({ length: init.plan.partitions }, (_, index) => ({
       index,
       inFlight: [],
+      pinned: [],
+      pinnedRows: 0,
       since: 0,
       pace: PIPELINED_PACE_MS,
     }));
@@ -103,12 +115,29 @@ export class Dispatcher {
 
   /** Work in partitions, and work that waits to be done again. */
   get pending(): number {
-    return this.#lanes.reduce((sum, lane) => sum + lane.inFlight.length, this.#again.length);
+    return this.#lanes.reduce(
+      (sum, lane) => sum + lane.inFlight.length + lane.pinned.length,
+      this.#again.length,
+    );
+  }
+
+  /** Most rows that wait for one partition alone. */
+  get pinnedRows(): number {
+    return this.#lanes.reduce((most, lane) => Math.max(most, lane.pinnedRows), 0);
+  }
+
+  /** Takes in work for one partition; it goes out at the next `wake`, before work that any may do. */
+  pin(work: Work & { readonly partition: number }): void {
+    const lane = this.#lanes[work.partition]!;
+    lane.pinned.push(work);
+    lane.pinnedRows += work.batch.numRows;
+    this.#pinned++;
   }
 
   /** Gives what waits to partitions that have room. Cheap when none has. */
   wake(): void {
     if (!this.#started) return;
+    if (this.#pinned > 0) { for (const lane of this.#lanes) this.#sendPinned(lane); }
     for (;;) {
       const lane = this.#room();
       if (lane === undefined) return;
@@ -120,7 +149,8 @@ export class Dispatcher {
 
   /** Ends a partition's worker at once; it is replaced like one that died. Its work is not blamed. */
   replace(partition: number): void {
-    for (const { work } of this.#lanes[partition]?.inFlight.splice(0) ?? []) this.#again.push(work);
+    const inFlight = this.#lanes[partition]?.inFlight.splice(0) ?? [];
+    this.#redo(inFlight.map(({ work }) => work));
     this.#pool.replace(partition);
   }
 
@@ -130,6 +160,7 @@ export class Dispatcher {
     const error = new Error("The query was stopped");
     for (const lane of this.#lanes) {
       for (const { work } of lane.inFlight.splice(0)) work.failed(error);
+      for (const work of lane.pinned.splice(0)) work.failed(error);
     }
     for (const work of this.#again.splice(0)) work.failed(error);
   }
@@ -154,12 +185,39 @@ export class Dispatcher {
       : undefined;
   }
 
+  /** Sends what only this lane may do, as far as it has room. */
+  #sendPinned(lane: Lane): void {
+    while (lane.pinned.length > 0 && this.#pool.isReady(lane.index)) {
+      const [first, second] = lane.inFlight;
+      const next = lane.pinned[0]!;
+      const mayFollow = lane.pace < PIPELINED_PACE_MS && first?.work.kills === 0 &&
+        next.kills === 0;
+      if (first !== undefined && (second !== undefined || !mayFollow)) return;
+      lane.pinned.shift();
+      lane.pinnedRows -= next.batch.numRows;
+      this.#pinned--;
+      this.#send(lane, next);
+    }
+  }
+
+  /** Takes work in again that was in a worker; before what has not been in one, in its order. */
+  #redo(works: readonly Work[]): void {
+    for (const work of works.toReversed()) {
+      if (work.partition === undefined) continue;
+      const lane = this.#lanes[work.partition]!;
+      lane.pinned.unshift(work);
+      lane.pinnedRows += work.batch.numRows;
+      this.#pinned++;
+    }
+    for (const work of works) if (work.partition === undefined) this.#again.push(work);
+  }
+
   #send(lane: Lane, work: Work): void {
     const seq = this.#seq++;
     if (lane.inFlight.length === 0) lane.since = performance.now();
     lane.inFlight.push({ seq, work });
     try {
-      this.#pool.host(lane.index).send(seq, work.batch);
+      this.#pool.host(lane.index).send(seq, work.batch, work.stage);
     } catch (error) {
       // A source put something into a column that cannot leave the thread.
       this.#take(lane, seq)?.failed(error instanceof Error ? error : new Error(String(error)));
@@ -202,34 +260,32 @@ export class Dispatcher {
   #failed(work: Work, error: Error): void {
     const pieces = error.name === "Permanent" ? [] : piecesOf(work);
     if (pieces.length < 2) work.failed(error);
-    else this.#again.push(...pieces);
+    else this.#redo(pieces);
   }
 
   /** The lane's worker is gone or as good as gone: its work is done again. */
   #lost(lane: Lane, why: string): void {
     const [suspect, ...others] = lane.inFlight.splice(0);
-    if (suspect !== undefined) this.#suspect(suspect.work, why);
-    for (const { work } of others) this.#again.push(work);
+    const suspects = suspect === undefined ? [] : this.#suspect(suspect.work, why);
+    this.#redo([...suspects, ...others.map(({ work }) => work)]);
     this.wake();
   }
 
-  /** Work that a worker died with: again as it is once, then in pieces, then never. */
-  #suspect(work: Work, why: string): void {
+  /**
+   * Work that a worker died with: again as it is once, then in pieces, then never.
+   * @returns what is to be done again
+   */
+  #suspect(work: Work, why: string): readonly Work[] {
     work.kills++;
-    if (work.kills < MAX_KILLS) {
-      this.#again.push(work);
-      return;
-    }
+    if (work.kills < MAX_KILLS) return [work];
     const pieces = piecesOf(work);
     if (pieces.length < 2) {
       work.failed(new Error(`The worker did not survive this request: ${why}`));
-      return;
+      return [];
     }
-    for (const piece of pieces) {
-      // A piece needs but one more kill to be split again.
-      piece.kills = MAX_KILLS - 1;
-      this.#again.push(piece);
-    }
+    // A piece needs but one more kill to be split again.
+    for (const piece of pieces) piece.kills = MAX_KILLS - 1;
+    return pieces;
   }
 
   /** Workers that take too long, and those that went without a word, are replaced. */

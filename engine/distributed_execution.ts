@@ -5,6 +5,7 @@
  * @module
  */
 import type { PluginLogger, ServiceInfo } from "../plugins/contract.ts";
+import { makeExchangeDir, removeExchangeDir } from "./exchange_dir.ts";
 import type { Execution } from "./execution.ts";
 import { PartitionPool } from "./partition_pool.ts";
 import type { PartitionInit, PartitionReport } from "./partition_protocol.ts";
@@ -17,6 +18,8 @@ export interface DistributedExecutionHost {
   readonly plan: Plan;
   readonly init: PartitionInit;
   readonly logger: PluginLogger;
+  /** Whether the plan moves rows between partitions. Without an exchange in `init`, one is made. */
+  readonly movesRows?: boolean;
   progress(record: BatchRecord): void;
   /** The query cannot go on. */
   fatal(error: Error): void;
@@ -39,6 +42,8 @@ export class DistributedExecution implements Execution {
   #reports = 0;
   #draining = false;
   #closed = false;
+  /** The directory of the exchange, when it was made here. */
+  #exchangeDir: string | undefined;
 
   constructor(host: DistributedExecutionHost) {
     const { plan, init, logger } = host;
@@ -61,6 +66,7 @@ export class DistributedExecution implements Execution {
         fatal: (error) => host.fatal(error),
       }),
       prepare: () => ({
+        ...this.#exchange(),
         siblings: [...init.siblings ?? [], ...this.#pool.hosts.flatMap(({ services }) => services)],
       }),
       // The callers of a partition that dies see their connections break; there is nobody to answer.
@@ -81,6 +87,12 @@ export class DistributedExecution implements Execution {
   }
 
   async start(): Promise<void> {
+    const { movesRows, init } = this.#host;
+    if (movesRows && init.exchange === undefined) {
+      const dir = await makeExchangeDir();
+      if (this.#closed) return await removeExchangeDir(dir);
+      this.#exchangeDir = dir;
+    }
     await this.#pool.start({ oneByOne: true });
   }
 
@@ -104,6 +116,7 @@ export class DistributedExecution implements Execution {
     if (this.#closed) return;
     this.#closed = true;
     await this.#pool.close(timeoutMs);
+    if (this.#exchangeDir !== undefined) await removeExchangeDir(this.#exchangeDir);
     for (const { resolve } of this.#drained) resolve();
   }
 
@@ -130,6 +143,13 @@ export class DistributedExecution implements Execution {
         ? services.map((service) => ({ ...service, state: "stopping" as const }))
         : services;
     });
+  }
+
+  /** Where rows are exchanged, for a worker that is about to start. */
+  #exchange(): Pick<PartitionInit, "exchange"> {
+    const dir = this.#exchangeDir;
+    if (dir === undefined) return {};
+    return { exchange: { dir, peers: 1, partitions: this.#host.plan.partitions } };
   }
 
   #report(partition: number, report: PartitionReport): void {

@@ -19,6 +19,8 @@ export interface ExecutionHost {
   readonly logger: PluginLogger;
   readonly checkpoint: Checkpoint | undefined;
   readonly sink: Sink;
+  /** How many times the plan moves its rows between partitions; it has one stage more. */
+  readonly shuffles: number;
   /** Takes out of a batch of the source what the rest of the plan does not read. */
   prune(batch: Batch): Batch;
   /** Aborted when the query is to stop. */

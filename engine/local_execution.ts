@@ -4,16 +4,20 @@
  * @module
  */
 import { setImmediate } from "node:timers";
-import type { PushSource, Sink, SourceRow } from "../plugins/contract.ts";
+import type { PushSource, Reply, Sink, SourceRow } from "../plugins/contract.ts";
 import type { Batch } from "./batch.ts";
 import type { PartitionReport } from "./partition_protocol.ts";
 import type { Outcome, Pipeline } from "./pipeline.ts";
 import { RowBatcher, type TakenRows } from "./row_batcher.ts";
 import { Settlement, type SettlementHost } from "./settlement.ts";
+import { type RowsOwner, StageRunner, type StageRunnerHost } from "./stage_runner.ts";
 
 /** What {@linkcode LocalExecution} is made of. */
 export interface LocalExecutionHost extends Omit<SettlementHost, "nextBatchId"> {
-  readonly pipeline: Pipeline;
+  /** By stage: one, or more when rows are moved between partitions. */
+  readonly pipelines: readonly Pipeline[];
+  /** Between which partitions; absent when none are moved. */
+  readonly exchange?: ExchangeHost | undefined;
   readonly source: PushSource<SourceRow>;
   readonly sink: Sink;
   /** Takes out of a batch of the source what the rest of the plan does not read. */
@@ -21,6 +25,9 @@ export interface LocalExecutionHost extends Omit<SettlementHost, "nextBatchId"> 
   /** Hears, a few times a second at most, what was done. */
   report(report: PartitionReport): void;
 }
+
+/** The exchange, and who is who in it. */
+export type ExchangeHost = Pick<StageRunnerHost, "exchange" | "self" | "peers">;
 
 /** Shortest time between two reports, in ms. */
 const REPORT_MS = 200;
@@ -30,6 +37,9 @@ export class LocalExecution {
   readonly #host: LocalExecutionHost;
   readonly #batcher: RowBatcher<SourceRow>;
   readonly #settlement: Settlement<SourceRow>;
+  readonly #pipeline: Pipeline;
+  /** The stages after the first one, if there are any. */
+  readonly #stages: StageRunner | undefined;
   #isScheduled = false;
   /** When the batch at hand began, by `performance.now()`; undefined when there is none. */
   #since: number | undefined;
@@ -41,23 +51,50 @@ export class LocalExecution {
   constructor(host: LocalExecutionHost) {
     this.#host = host;
     this.#batcher = new RowBatcher(host.plan, this.#wake);
-    this.#settlement = new Settlement({ ...host, nextBatchId: () => this.#batchId++ }, host.source);
+    const nextBatchId = () => this.#batchId++;
+    this.#pipeline = host.pipelines[0]!;
+    this.#settlement = new Settlement({ ...host, nextBatchId }, host.source);
+    if (host.exchange !== undefined) {
+      this.#stages = new StageRunner({
+        ...host,
+        ...host.exchange,
+        nextBatchId,
+        delivered: (rows) => this.#reportOf(performance.now()).numOutputRows += rows,
+      });
+    }
   }
 
   /** Resolves when callers can reach the source. */
   async start(): Promise<void> {
     this.#batcher.start();
     await this.#host.sink.open?.();
+    await this.#stages?.open();
     await this.#host.source.start(this.#batcher.buffer);
   }
 
   /** How long the batch at hand has been going on, in ms; 0 when there is none. */
   get busyForMs(): number {
-    return this.#since === undefined ? 0 : performance.now() - this.#since;
+    const own = this.#since === undefined ? 0 : performance.now() - this.#since;
+    return this.#stages === undefined ? own : Math.max(own, this.#stages.busyForMs);
   }
 
-  /** Takes in no more, and resolves when what was taken in is done. */
-  async drain(): Promise<void> {
+  /** Whose rows the sink has at the moment; undefined when there is but one stage. */
+  get sinking(): RowsOwner | undefined {
+    return this.#stages?.sinking;
+  }
+
+  /** A transform of a stage answers a request. */
+  reply(stage: number, id: string, reply: Reply): void {
+    if (stage === 0) this.#host.reply(id, reply);
+    else this.#stages?.reply(stage, id, reply);
+  }
+
+  /**
+   * Takes in no more, and resolves when what was taken in is done.
+   * @param handOver whether another instance takes the callers
+   */
+  async drain(handOver: boolean = false): Promise<void> {
+    if (handOver) await this.#host.source.handOver?.();
     const refused = this.#host.source.stopAccepting();
     this.#batcher.release();
     await refused;
@@ -76,6 +113,7 @@ export class LocalExecution {
     this.#settlement.closing();
     clearTimeout(this.#reporter);
     this.#sendReport();
+    await this.#stages?.close();
     await this.#settlement.close();
     await this.#host.source.close();
     await this.#host.sink.close?.();
@@ -100,7 +138,7 @@ export class LocalExecution {
       this.#settlement.begin(rows.length);
       let outcome: Outcome | Promise<Outcome>;
       try {
-        outcome = this.#host.pipeline.run(this.#host.prune(this.#host.source.toBatch(rows)));
+        outcome = this.#pipeline.run(this.#host.prune(this.#host.source.toBatch(rows)));
       } catch (error) {
         this.#failed(rows, error);
         continue;
@@ -128,26 +166,60 @@ export class LocalExecution {
     );
   }
 
-  #done({ rows, waited }: TakenRows<SourceRow>, began: number, outcome: Outcome): void {
+  #done(taken: TakenRows<SourceRow>, began: number, outcome: Outcome): void {
     const transforms = performance.now() - began;
+    const { rows } = taken;
+    if (this.#stages !== undefined) return this.#forward(this.#stages, taken, began, outcome);
     this.#settlement.done(rows, outcome, () => {
-      const report = this.#report ??= this.#newReport(began);
-      report.numBatches++;
-      report.numInputRows += rows.length;
-      report.numOutputRows += outcome.batch.numRows;
-      report.queueLength = Math.max(report.queueLength, waited);
-      report.transformsMs += transforms;
-      report.batchMs += performance.now() - began;
+      this.#settled(taken, began, transforms).numOutputRows += outcome.batch.numRows;
     });
+  }
+
+  /** The rows go on to other stages; they are settled when all of them are through the last one. */
+  #forward(
+    stages: StageRunner,
+    taken: TakenRows<SourceRow>,
+    began: number,
+    { batch, failures }: Outcome,
+  ): void {
+    const transforms = performance.now() - began;
+    const { rows } = taken;
+    if (failures.length > 0) this.#settlement.fail(rows, failures);
+    const owner: RowsOwner = {
+      isLocal: true,
+      reply: (id, reply) => this.#host.reply(id, reply),
+      fail: (failures) => this.#settlement.fail(rows, failures),
+    };
+    stages.forward(1, batch, owner).then(
+      () => this.#settlement.settle(rows, 0, () => this.#settled(taken, began, transforms)),
+      (error) => this.#failed(rows, error),
+    );
   }
 
   #failed(rows: readonly SourceRow[], error: unknown): void {
     this.#settlement.failed(rows, error instanceof Error ? error : new Error(String(error)));
   }
 
-  #newReport(began: number): Mutable<PartitionReport> {
-    this.#reporter = setTimeout(() => this.#sendReport(), REPORT_MS);
-    return {
+  /** Notes a batch down that has come to its end. */
+  #settled(
+    { rows, waited }: TakenRows<SourceRow>,
+    began: number,
+    transforms: number,
+  ): Mutable<PartitionReport> {
+    const report = this.#reportOf(began);
+    report.numBatches++;
+    report.numInputRows += rows.length;
+    report.queueLength = Math.max(report.queueLength, waited);
+    report.transformsMs += transforms;
+    report.batchMs += performance.now() - began;
+    return report;
+  }
+
+  /** The report in the making; one that is begun now is sent in a while. */
+  #reportOf(began: number): Mutable<PartitionReport> {
+    if (this.#report !== undefined) return this.#report;
+    if (!this.#closed) this.#reporter = setTimeout(() => this.#sendReport(), REPORT_MS);
+    return this.#report = {
       began: performance.timeOrigin + began,
       numBatches: 0,
       numInputRows: 0,

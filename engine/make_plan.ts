@@ -7,13 +7,16 @@
 import { resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import * as v from "valibot";
+import { CLUSTER_SCHEMA, type ClusterOptions, mapFiles } from "../cluster/cluster_options.ts";
 import type { Columns, Json, PlanContext, PluginBase, SourcePlugin } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { resolveModule } from "../plugins/loader.ts";
 import { optionsError } from "../plugins/options_error.ts";
 import type { Registry } from "../plugins/registry.ts";
 import { Batch, Schema } from "./batch.ts";
+import { BALANCER_SCHEMA } from "../cluster/balancer_options.ts";
 import { DEFAULT_BATCHING, type Plan, type PluginUse, type Trigger } from "./plan.ts";
+import { movedColumns, shufflesOf, withKeys } from "./shuffle.ts";
 
 /** A plan in the making, as the user gave it. */
 export interface PlanDraft {
@@ -25,6 +28,8 @@ export interface PlanDraft {
   readonly trigger?: Json | Trigger | undefined;
   /** See {@linkcode ENGINE_SCHEMA}. */
   readonly engine: Readonly<Record<string, Json>>;
+  /** See {@linkcode CLUSTER_SCHEMA}. Default: no cluster. */
+  readonly cluster?: Json | undefined;
   /** Outside plugins: paths, URLs or packages. */
   readonly plugins: readonly string[];
   /** What relative paths are relative to; a URL that ends in `/`. */
@@ -78,6 +83,20 @@ export const ENGINE_SCHEMA = v.strictObject({
     v.optional(whole(1, 1024), 1),
     v.description("Number of workers. Default: 1."),
   ),
+  peers: v.pipe(
+    v.optional(whole(1, 256)),
+    v.description(
+      "Number of processes, each with its own partitions; they are watched and replaced. The source must " +
+        "live in the partitions, as distributed_http does. Default: this process serves by itself.",
+    ),
+  ),
+  balancer: v.pipe(
+    v.optional(BALANCER_SCHEMA),
+    v.description(
+      "A balancer in front of the partitions, which have ports of their own (shared: false). It hides " +
+        "from callers that partitions and peers die and are replaced.",
+    ),
+  ),
   checkpoint: v.pipe(
     v.optional(v.pipe(v.string(), v.nonEmpty())),
     v.description("Directory in which the query keeps what it needs to go on after a restart."),
@@ -113,10 +132,16 @@ export async function makePlan(draft: PlanDraft, registry: Registry): Promise<Pl
   if (typeof draft.name !== "string" || draft.name === "") {
     throw new PlanError("Cannot start a query without a name: wanted text", { path: ["name"] });
   }
-  const { partitions, checkpoint, ...batching } = check(ENGINE_SCHEMA, draft.engine);
+  const { partitions, peers, balancer, checkpoint, ...batching } = check(
+    ENGINE_SCHEMA,
+    draft.engine,
+  );
   const trigger = draft.trigger === undefined
     ? { continuous: true } as const
     : check(TRIGGER_SCHEMA, draft.trigger, "trigger");
+  const cluster = draft.cluster === undefined
+    ? undefined
+    : clusterOf(check(CLUSTER_SCHEMA, draft.cluster, "cluster"), draft.baseUrl);
   const plugins: string[] = [];
   for (const [position, specifier] of draft.plugins.entries()) {
     await within(["plugins", position], async () => {
@@ -145,8 +170,11 @@ export async function makePlan(draft: PlanDraft, registry: Registry): Promise<Pl
     transforms,
     sink,
     partitions,
+    ...(peers === undefined ? {} : { peers }),
+    ...(balancer === undefined ? {} : { balancer }),
     trigger,
     batching,
+    ...(cluster === undefined ? {} : { cluster }),
     ...(checkpoint === undefined ? {} : { checkpoint: directoryOf(checkpoint, draft.baseUrl) }),
     plugins,
     baseUrl: draft.baseUrl,
@@ -159,13 +187,27 @@ export async function makePlan(draft: PlanDraft, registry: Registry): Promise<Pl
  * The columns of the source that the plan reads. `id` is always among them.
  */
 export async function requiredColumns(plan: Plan, registry: Registry): Promise<Columns> {
+  const needed = (await neededColumns(plan, registry))[0]!;
+  return needed === "all" ? "all" : new Set(["id", ...needed]);
+}
+
+/** The columns that are needed by each transform and what comes after it; at the end, by the sink. */
+export async function neededColumns(
+  plan: Plan,
+  registry: Registry,
+): Promise<readonly Columns[]> {
+  const shuffles = await shufflesOf(plan, registry);
   const sink = await registry.resolve("sink", plan.sink.name);
   let needed: Columns = sink.requires?.(registry.checkOptions(sink, plan.sink.options)) ?? "all";
-  for (const use of plan.transforms.toReversed()) {
+  const all = [needed];
+  for (const [position, use] of [...plan.transforms.entries()].reverse()) {
     const plugin = await registry.resolve("transform", use.name);
     needed = plugin.requires?.(registry.checkOptions(plugin, use.options), needed) ?? "all";
+    const shuffle = shuffles[position];
+    if (shuffle !== undefined) needed = withKeys(shuffle, needed);
+    all.unshift(needed);
   }
-  return needed === "all" ? "all" : new Set(["id", ...needed]);
+  return all;
 }
 
 /** Those of a batch's columns that are among the required ones, in the batch's order. */
@@ -192,18 +234,35 @@ export async function resolveSchemas(
 ): Promise<readonly (Schema | undefined)[]> {
   const source = await sourceSchema(plan, plan.source, registry);
   const kept = keptColumns(source.names, await requiredColumns(plan, registry));
-  return await schemasFrom(source.select(kept), plan, plan, registry);
+  const needed = await neededColumns(plan, registry);
+  const shuffles = await shufflesOf(plan, registry);
+  return await schemasFrom(
+    source.select(kept),
+    plan,
+    plan,
+    registry,
+    (schema, position) =>
+      shuffles[position] === undefined ? schema : movedColumns(schema, needed[position]!),
+  );
 }
 
 /** Checks the columns of the whole plan, before any is left out, so that messages name them all. */
 async function checkColumns(plan: Plan, draft: PlanDraft, registry: Registry): Promise<void> {
-  const source = await sourceSchema(plan, draft.source, registry);
-  const schemas = await schemasFrom(source, plan, draft, registry);
+  const schema = await sourceSchema(plan, draft.source, registry);
+  const schemas = await schemasFrom(schema, plan, draft, registry);
   const sink = await registry.resolve("sink", plan.sink.name);
+  const source = await registry.resolve("source", plan.source.name);
+  checkPeers(plan, source);
+  if (plan.cluster !== undefined && source.placement !== "partition") {
+    throw new PlanError(
+      `Cannot run source "${source.name}" in cluster "${plan.cluster.nats.name}": it lives on the head; use a ` +
+        `source that lives in the partitions, such as "distributed_http", or leave "cluster" out`,
+      { path: ["source", draft.source.name] },
+    );
+  }
   await within(["sink", draft.sink.name], async () => {
     const options = registry.checkOptions(sink, plan.sink.options);
     await sink.check?.(options, schemas.at(-1), planContext(plan));
-    const source = await registry.resolve("source", plan.source.name);
     if (source.placement === "partition" && sink.perPartition !== true) {
       throw new PlanError(
         `Cannot use sink "${sink.name}" with source "${source.name}": the source lives in the ` +
@@ -211,6 +270,30 @@ async function checkColumns(plan: Plan, draft: PlanDraft, registry: Registry): P
       );
     }
   });
+}
+
+/** Several listeners take a source that lives in the partitions; a balancer, one that does not share its port. */
+function checkPeers({ peers, balancer, source }: Plan, { name, placement }: SourcePlugin): void {
+  const isOnHead = placement !== "partition";
+  const remedy = 'it lives on the head; use a source in the partitions, such as "distributed_http"';
+  if (peers !== undefined && isOnHead) {
+    throw new PlanError(`Cannot run source "${name}" in ${peers} peers: ${remedy}`, {
+      path: ["peers"],
+    });
+  }
+  if (balancer === undefined) return;
+  if (isOnHead) {
+    throw new PlanError(`Cannot put a balancer in front of source "${name}": ${remedy}`, {
+      path: ["balancer"],
+    });
+  }
+  const { shared } = source.options as { shared?: unknown };
+  if (name === "distributed_http" && shared !== false) {
+    throw new PlanError(
+      "Cannot put a balancer in front of one port that all partitions share: set shared: false",
+      { path: ["source", name, "shared"] },
+    );
+  }
 }
 
 async function sourceSchema(plan: Plan, named: PluginUse, registry: Registry): Promise<Schema> {
@@ -227,17 +310,22 @@ async function sourceSchema(plan: Plan, named: PluginUse, registry: Registry): P
   });
 }
 
-/** @param named the same plugins by the names the user gave, for the paths of errors */
+/**
+ * @param named the same plugins by the names the user gave, for the paths of errors
+ * @param given what a transform gets of the columns in front of it
+ */
 async function schemasFrom(
   source: Schema,
   plan: Plan,
   named: { readonly transforms: readonly PluginUse[] },
   registry: Registry,
+  given: (schema: Schema, position: number) => Schema = (schema) => schema,
 ): Promise<readonly (Schema | undefined)[]> {
   const schemas: (Schema | undefined)[] = [source];
   for (const [position, use] of plan.transforms.entries()) {
     const plugin = await registry.resolve("transform", use.name);
-    const input = schemas[position];
+    const before = schemas[position];
+    const input = before && given(before, position);
     await within(["transforms", position, named.transforms[position]!.name], async () => {
       const options = registry.checkOptions(plugin, use.options);
       const output = input && await plugin.outputSchema?.(options, input, planContext(plan));
@@ -257,12 +345,29 @@ async function schemasFrom(
   return schemas;
 }
 
-/** The absolute path of a directory given as a path or a `file:` URL. */
+/** The absolute path of what is given as a path or a `file:` URL. */
+function absolute(given: string, baseUrl: string): string {
+  return /^[a-z][a-z\d+.-]+:/i.test(given)
+    ? fileURLToPath(given)
+    : resolve(fileURLToPath(baseUrl), given);
+}
+
+function clusterOf(options: ClusterOptions, baseUrl: string): ClusterOptions {
+  return mapFiles(options, (file) => {
+    try {
+      return absolute(file, baseUrl);
+    } catch (cause) {
+      throw new PlanError(
+        `Cannot use ${JSON.stringify(file)} for "cluster.nats": wanted a file of this machine`,
+        { path: ["cluster", "nats"], cause },
+      );
+    }
+  });
+}
+
 function directoryOf(given: string, baseUrl: string): string {
   try {
-    return /^[a-z][a-z\d+.-]+:/i.test(given)
-      ? fileURLToPath(given)
-      : resolve(fileURLToPath(baseUrl), given);
+    return absolute(given, baseUrl);
   } catch (cause) {
     throw new PlanError(
       `Cannot use ${JSON.stringify(given)} for "checkpoint": wanted a directory of this machine`,

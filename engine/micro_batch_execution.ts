@@ -12,6 +12,7 @@ import { Dispatcher, type Work } from "./dispatcher.ts";
 import { addBatch, type Execution, type ExecutionHost } from "./execution.ts";
 import type { PartitionResult } from "./partition_protocol.ts";
 import { pauseOf } from "./pipeline.ts";
+import { splitShares, withoutDestinations } from "./shuffle.ts";
 import { sleep } from "./sleep.ts";
 
 /** How often a source that cannot say when there is more is asked, in ms. */
@@ -265,44 +266,55 @@ export class MicroBatchExecution implements Execution {
     if (replayed) this.#host.logger.info(`Batch ${batchId} of ${plan.name} was done again`);
   }
 
-  /** Spreads the batch over the partitions and puts the parts together in order. */
+  /** Spreads the batch over the partitions, stage after stage, and puts the parts together in order. */
   async #transform(
     input: Batch,
   ): Promise<{ output: Batch; transforms: number; metrics: Record<string, number> }> {
-    const { partitions, batching } = this.#host.plan;
-    const share = Math.ceil(input.numRows / partitions);
-    const size = Math.max(1, Math.min(batching.maxBatchSize, share));
-    const parts: Promise<{ batch: Batch; result: PartitionResult }>[] = [];
-    for (let start = 0; start < Math.max(1, input.numRows); start += size) {
-      parts.push(
-        new Promise((resolve, reject) => {
-          this.#todo.push({
-            batch: input.slice(start, start + size),
-            kills: 0,
-            done: (batch, result) => {
-              const failure = result.failures?.[0];
-              // There is no caller to tell, and to leave rows out in silence would be to lose them.
-              if (failure !== undefined) reject(new Error(failure.message));
-              else resolve({ batch, result });
-            },
-            failed: reject,
-            // Without ids no row can be answered for, so none may be given up.
-            split: () => undefined,
-          });
-        }),
-      );
-    }
-    this.#dispatcher.wake();
-    const done = await Promise.all(parts);
+    const { plan: { partitions, batching }, shuffles } = this.#host;
     const metrics: Record<string, number> = {};
     let transforms = 0;
-    for (const { result } of done) {
-      transforms += result.ms;
-      for (const [name, amount] of Object.entries(result.metrics ?? {})) {
-        metrics[name] = (metrics[name] ?? 0) + amount;
+    const share = Math.ceil(input.numRows / partitions);
+    let parts: Part[] = inSlices(input, Math.max(1, Math.min(batching.maxBatchSize, share)))
+      .map((batch) => ({ batch }));
+    for (let stage = 0;; stage++) {
+      const working = parts.map((part) => this.#work(part, stage));
+      this.#dispatcher.wake();
+      const done = await Promise.all(working);
+      for (const { result } of done) {
+        transforms += result.ms;
+        for (const [name, amount] of Object.entries(result.metrics ?? {})) {
+          metrics[name] = (metrics[name] ?? 0) + amount;
+        }
       }
+      const batches = done.map(({ batch }) => batch);
+      if (stage === shuffles) return { output: Batch.concat(batches), transforms, metrics };
+      parts = moved(batches, batching.maxBatchSize);
     }
-    return { output: Batch.concat(done.map(({ batch }) => batch)), transforms, metrics };
+  }
+
+  /** Has a partition do a part. */
+  #work(
+    { batch, partition }: Part,
+    stage: number,
+  ): Promise<{ batch: Batch; result: PartitionResult }> {
+    return new Promise((resolve, reject) => {
+      const work: Work = {
+        batch,
+        stage,
+        kills: 0,
+        done: (batch, result) => {
+          const failure = result.failures?.[0];
+          // There is no caller to tell, and to leave rows out in silence would be to lose them.
+          if (failure !== undefined) reject(new Error(failure.message));
+          else resolve({ batch, result });
+        },
+        failed: reject,
+        // Without ids no row can be answered for, so none may be given up.
+        split: () => undefined,
+      };
+      if (partition === undefined) this.#todo.push(work);
+      else this.#dispatcher.pin({ ...work, partition });
+    });
   }
 
   /** Calls the source, again while it asks for patience. */
@@ -331,4 +343,34 @@ function isEnd(error: unknown): boolean {
 function named(plugin: string, error: unknown): Error {
   const { name, message } = error instanceof Error ? error : new Error(String(error));
   return Object.assign(new Error(`${plugin}: ${message}`, { cause: error }), { name });
+}
+
+/** Rows for a stage, and the partition that must do them, if it matters. */
+interface Part {
+  readonly batch: Batch;
+  readonly partition?: number;
+}
+
+/** What a stage made, put together for the partitions that do the next one. */
+function moved(batches: readonly Batch[], size: number): Part[] {
+  const shares = new Map<number, Batch[]>();
+  for (const { destination, batch } of batches.flatMap(splitShares)) {
+    const mine = shares.get(destination);
+    if (mine === undefined) shares.set(destination, [batch]);
+    else mine.push(batch);
+  }
+  // Without rows, the next stage still has to say what its columns are.
+  if (shares.size === 0) return [{ batch: withoutDestinations(batches[0]!), partition: 0 }];
+  return [...shares.keys()].sort((a, b) => a - b).flatMap((partition) =>
+    inSlices(Batch.concat(shares.get(partition)!), size).map((batch) => ({ batch, partition }))
+  );
+}
+
+/** A batch in pieces of at most so many rows; in one, if it has none. */
+function inSlices(batch: Batch, size: number): Batch[] {
+  const slices: Batch[] = [];
+  for (let start = 0; start < Math.max(1, batch.numRows); start += size) {
+    slices.push(batch.slice(start, start + size));
+  }
+  return slices;
 }

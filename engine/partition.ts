@@ -11,18 +11,14 @@ import type { PluginContext, PluginLogger, Reply, ServiceInfo } from "../plugins
 import { PlanError } from "../plugins/errors.ts";
 import { Registry } from "../plugins/registry.ts";
 import { Batch, Schema, type WireBatch } from "./batch.ts";
-import type {
-  ErrorMessage,
-  FromPartition,
-  LogLevel,
-  PartitionInit,
-  ToPartition,
-} from "./partition_protocol.ts";
-import { createPipeline } from "./create_pipeline.ts";
-import { LocalExecution } from "./local_execution.ts";
+import type { FromPartition, LogLevel, PartitionInit, ToPartition } from "./partition_protocol.ts";
+import { createPipelines } from "./create_pipelines.ts";
+import { errorMessage } from "./error_message.ts";
+import { type ExchangeHost, LocalExecution } from "./local_execution.ts";
 import { columnPruner, requiredColumns } from "./make_plan.ts";
 import { EarlyReplies, type Outcome, type Pipeline } from "./pipeline.ts";
 import { QueryReplies, Replies } from "./replies.ts";
+import { StageReplies } from "./stage_replies.ts";
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
@@ -45,7 +41,7 @@ port.on("message", (message: ToPartition) => {
   if (message.type === "ping") {
     return post({ type: "pong", busyForMs: running?.local?.busyForMs ?? 0 });
   }
-  if (message.type === "drain") return drain();
+  if (message.type === "drain") return drain(message.handOver);
   if (tail === undefined) {
     const work = handle(message);
     if (work !== undefined) tail = finish(work);
@@ -64,7 +60,7 @@ function handle(message: ToPartition): Promise<void> | undefined {
     case "init":
       return init(message);
     case "batch":
-      return running!.run(message.seq, message.batch);
+      return running!.run(message.seq, message.batch, message.stage ?? 0);
     case "close":
       return close();
   }
@@ -80,8 +76,8 @@ async function init(message: PartitionInit): Promise<void> {
   }
 }
 
-async function drain(): Promise<void> {
-  await running?.local?.drain();
+async function drain(handOver: boolean | undefined): Promise<void> {
+  await running?.local?.drain(handOver);
   post({ type: "drained" });
 }
 
@@ -97,9 +93,11 @@ async function close(): Promise<void> {
 
 /** A pipeline at work, with what it says on the way. */
 class Running {
-  #inputSchema: Schema | undefined;
-  #sentSchema: Schema | undefined;
-  #pipeline!: Pipeline;
+  /** The schemas of the last batches that came and went, by stage. */
+  readonly #inputSchemas: (Schema | undefined)[] = [];
+  readonly #sentSchemas: (Schema | undefined)[] = [];
+  /** By stage. */
+  #pipelines!: readonly Pipeline[];
   readonly #early = new EarlyReplies();
   readonly #replies = new QueryReplies(new Replies());
   readonly #registry = new Registry(builtins);
@@ -110,7 +108,7 @@ class Running {
   readonly #abort = new AbortController();
 
   static async create(message: PartitionInit): Promise<Running> {
-    const { plan, partition, peer } = message;
+    const { plan, partition, peer, exchange } = message;
     const running = new Running();
     const registry = running.#registry;
     for (const specifier of plan.plugins) await registry.load(specifier, plan.baseUrl);
@@ -129,16 +127,20 @@ class Running {
       metrics: { add: (name, amount) => running.#count(name, amount) },
       signal: running.#abort.signal,
     };
-    running.#pipeline = await createPipeline(plan, registry, {
+    running.#pipelines = await createPipelines(plan, registry, {
       ...running.#context,
-      reply: isLocal ? running.#answer : running.#early.add,
+      destinations: (exchange?.peers ?? 1) * plan.partitions,
+      reply: isLocal
+        ? (id, reply, stage) => running.local?.reply(stage, id, reply)
+        : running.#early.add,
     });
-    await running.#pipeline.warmUp();
+    for (const pipeline of running.#pipelines) await pipeline.warmUp();
     return running;
   }
 
   /** Starts the source, when it lives in the partitions; undefined when it does not. */
-  async serve({ plan, siblings = [] }: PartitionInit): Promise<readonly ServiceInfo[] | undefined> {
+  async serve(init: PartitionInit): Promise<readonly ServiceInfo[] | undefined> {
+    const { plan, siblings = [] } = init;
     const registry = this.#registry;
     const plugin = await registry.resolve("source", plan.source.name);
     if (plugin.placement !== "partition") return undefined;
@@ -146,13 +148,14 @@ class Running {
     const sinkPlugin = await registry.resolve("sink", plan.sink.name);
     const sink = await sinkPlugin.create(
       registry.checkOptions(sinkPlugin, plan.sink.options),
-      context,
+      { ...context, replies: new StageReplies(this.#replies, () => this.local?.sinking) },
     );
     const columns = await requiredColumns(plan, registry);
     const source = await plugin.create(registry.checkOptions(plugin, plan.source.options), {
       ...context,
       columns,
       siblings,
+      peers: plan.peers ?? 1,
     });
     if (!("start" in source)) {
       throw new PlanError(
@@ -161,7 +164,8 @@ class Running {
     }
     this.local = new LocalExecution({
       plan,
-      pipeline: this.#pipeline,
+      pipelines: this.#pipelines,
+      exchange: await exchangeOf(init, this.#pipelines.length, this.#context.logger),
       source,
       sink,
       logger: this.#context.logger,
@@ -182,43 +186,49 @@ class Running {
     return source.services?.() ?? [];
   }
 
-  run(seq: number, wire: WireBatch): Promise<void> | undefined {
+  run(seq: number, wire: WireBatch, stage: number): Promise<void> | undefined {
     const started = performance.now();
     let outcome: Outcome | Promise<Outcome>;
     try {
-      const batch = Batch.fromWire(wire, this.#inputSchema);
-      this.#inputSchema = batch.schema;
-      outcome = this.#pipeline.run(batch);
+      const batch = Batch.fromWire(wire, this.#inputSchemas[stage]);
+      this.#inputSchemas[stage] = batch.schema;
+      outcome = this.#pipelines[stage]!.run(batch);
     } catch (error) {
       post({ type: "failed", seq, error: errorMessage(error) });
       return;
     }
-    if (!(outcome instanceof Promise)) return this.#report(seq, outcome, started);
+    if (!(outcome instanceof Promise)) return this.#report(seq, stage, outcome, started);
     // The batch waits for something: what has been answered already need not.
     const replies = this.#early.drain();
     if (replies !== undefined) post({ type: "replies", replies });
     return outcome.then(
-      (outcome) => this.#report(seq, outcome, started),
+      (outcome) => this.#report(seq, stage, outcome, started),
       (error) => post({ type: "failed", seq, error: errorMessage(error) }),
     );
   }
 
   async close(): Promise<void> {
     await this.local?.close();
-    await this.#pipeline.close();
+    for (const pipeline of this.#pipelines) await pipeline.close();
     this.#abort.abort();
   }
 
-  #report(seq: number, { batch, failures }: Outcome, started: number): undefined {
+  #report(
+    seq: number,
+    stage: number,
+    { batch, failures }: Outcome,
+    started: number,
+  ): undefined {
     const replies = this.#early.drain();
     const metrics = this.#metrics;
     this.#metrics = undefined;
-    const wire = batch.toWire(this.#sentSchema);
-    this.#sentSchema = batch.schema;
+    const wire = batch.toWire(this.#sentSchemas[stage]);
+    this.#sentSchemas[stage] = batch.schema;
     const ms = performance.now() - started;
     const message = {
       type: "result" as const,
       seq,
+      stage,
       batch: wire,
       ms,
       ...(failures.length > 0 ? { failures } : {}),
@@ -229,7 +239,7 @@ class Running {
       port.postMessage(message, transferable(wire.columns));
     } catch (error) {
       // A plugin put something into a column that cannot leave the isolate, a function say.
-      this.#sentSchema = undefined;
+      this.#sentSchemas[stage] = undefined;
       post({ type: "failed", seq, error: errorMessage(error) });
     }
   }
@@ -242,6 +252,25 @@ class Running {
     this.#metrics ??= {};
     this.#metrics[name] = (this.#metrics[name] ?? 0) + amount;
   }
+}
+
+/** The partition's end of the exchange; undefined when the plan moves no rows. */
+async function exchangeOf(
+  { exchange, peer, partition }: PartitionInit,
+  stages: number,
+  logger: PluginLogger,
+): Promise<ExchangeHost | undefined> {
+  if (stages === 1) return undefined;
+  if (exchange === undefined) {
+    throw new Error("A plan that moves rows was started without exchange");
+  }
+  const { LoopbackExchange } = await import("../cluster/loopback.ts");
+  const self = { peer, partition };
+  return {
+    exchange: new LoopbackExchange({ dir: exchange.dir, self, logger }),
+    self,
+    peers: exchange.peers,
+  };
 }
 
 /** Below this many bytes a copy is cheaper than a transfer. */
@@ -266,15 +295,4 @@ function logger(lowest: string): PluginLogger {
       if (LEVELS.indexOf(level) >= from) post({ type: "log", level, message, properties });
     };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
-}
-
-function errorMessage(error: unknown): ErrorMessage {
-  if (!(error instanceof Error)) return { name: "Error", message: String(error) };
-  const path = (error as { path?: readonly (string | number)[] }).path;
-  return {
-    name: error.name,
-    message: error.message,
-    stack: error.stack,
-    ...(Array.isArray(path) ? { path } : {}),
-  };
 }

@@ -41,8 +41,9 @@ export class PartitionHost {
   readonly #logger: PluginLogger;
   readonly #started = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
-  #inputSchema: Schema | undefined;
-  #outputSchema: Schema | undefined;
+  /** The schemas of the last batches that went and came, by stage. */
+  readonly #inputSchemas: (Schema | undefined)[] = [];
+  readonly #outputSchemas: (Schema | undefined)[] = [];
   #gone = false;
   #closing = false;
   /** When the worker last said anything, by `performance.now()`. */
@@ -72,10 +73,10 @@ export class PartitionHost {
     return this.#started.promise;
   }
 
-  /** Sends a batch; its result comes as an event. */
-  send(seq: number, batch: Batch): void {
-    this.#post({ type: "batch", seq, batch: batch.toWire(this.#inputSchema) });
-    this.#inputSchema = batch.schema;
+  /** Sends a batch for a stage of the plan; its result comes as an event. */
+  send(seq: number, batch: Batch, stage: number = 0): void {
+    this.#post({ type: "batch", seq, stage, batch: batch.toWire(this.#inputSchemas[stage]) });
+    this.#inputSchemas[stage] = batch.schema;
   }
 
   /** Asks a partition that serves by itself to take in no more; `drained` follows. */
@@ -120,11 +121,12 @@ export class PartitionHost {
     this.lastHeard = performance.now();
     switch (message.type) {
       case "result": {
+        const { stage } = message;
         const { fields, columns, numRows } = message.batch;
-        if (fields !== undefined) this.#outputSchema = new Schema(fields);
+        if (fields !== undefined) this.#outputSchemas[stage] = new Schema(fields);
         let batch: Batch;
         try {
-          batch = Batch.fromWire({ columns, numRows }, this.#outputSchema);
+          batch = Batch.fromWire({ columns, numRows }, this.#outputSchemas[stage]);
         } catch (error) {
           // A plugin has changed the columns of its batch after it was built.
           return this.#events.failed(message.seq, error as Error);

@@ -79,6 +79,8 @@ export type FromPartition =
 export interface PartitionResult {
   readonly type: "result";
   readonly seq: number;
+  /** Which stage of the plan did it. */
+  readonly stage: number;
   readonly batch: WireBatch;
   readonly failures?: readonly RowFailure[];
   readonly replies?: readonly (readonly [string, Reply])[];

@@ -50,6 +50,8 @@ export interface Plan {
   readonly partitions: number;
   /** Number of processes that serve; absent: this one does. */
   readonly peers?: number;
+  /** The balancer in front of the partitions' listeners, as the user gave it; absent: none. */
+  readonly balancer?: Json;
   /** The processes, on any machines, that serve together; absent: this one serves alone. */
   readonly cluster?: ClusterOptions;
   readonly trigger: Trigger;

@@ -4,7 +4,6 @@
  * @module
  */
 import type {
-  Columns,
   Plugin,
   PluginContext,
   PluginLogger,
@@ -23,6 +22,7 @@ import { columnPruner, requiredColumns } from "./make_plan.ts";
 import type { Plan } from "./plan.ts";
 import { type BatchRecord, ProgressLog, type StreamingQueryProgress } from "./progress.ts";
 import { QueryReplies, type Replies } from "./replies.ts";
+import { countShuffles } from "./shuffle.ts";
 
 /** What a query is doing. */
 export interface StreamingQueryStatus {
@@ -197,6 +197,21 @@ export class StreamingQuery {
     this.#execution?.replacePartition(partition);
   }
 
+  /**
+   * Replaces the peers one after another, while the others serve. New processes load the plugins anew.
+   * It rejects when a replacement does not get ready; what runs goes on then.
+   * @throws {Error} when the query has no peers, or does not run
+   */
+  async restart(): Promise<void> {
+    if (this.#state !== "running") {
+      throw new Error(`Cannot restart query "${this.name}": it is ${this.#state}, wanted running`);
+    }
+    if (this.#execution?.restart === undefined) {
+      throw new Error(`Cannot restart query "${this.name}": it has no peers; set "peers"`);
+    }
+    await this.#execution.restart();
+  }
+
   async #run(given: Plan | Promise<Plan>): Promise<void> {
     try {
       const plan = this.#plan = await given;
@@ -239,9 +254,23 @@ export class StreamingQuery {
       this.#host.events.progress(this);
     };
     const fatal = (error: Error) => void this.#end(error);
+    const shuffles = await countShuffles(plan, registry);
+    if (plan.peers !== undefined || plan.balancer !== undefined) {
+      const { createPeers } = await import("../cluster/create_peers.ts");
+      const movesRows = shuffles > 0;
+      return createPeers({ plan, init, logger: this.#log, movesRows, progress, fatal });
+    }
     if ((await registry.resolve("source", plan.source.name)).placement === "partition") {
       const { DistributedExecution } = await import("./distributed_execution.ts");
-      return new DistributedExecution({ plan, init, logger: this.#log, progress, fatal });
+      const movesRows = shuffles > 0;
+      return new DistributedExecution({
+        plan,
+        init,
+        logger: this.#log,
+        movesRows,
+        progress,
+        fatal,
+      });
     }
     const columns = await requiredColumns(plan, registry);
     const replies = new QueryReplies(this.#host.replies);
@@ -281,6 +310,7 @@ export class StreamingQuery {
       logger: this.#log,
       checkpoint: this.#checkpoint,
       sink,
+      shuffles,
       prune: columnPruner(columns),
       signal: this.#abort.signal,
       reply: (id: string, reply: Parameters<NonNullable<typeof replies.own>>[1]) => {

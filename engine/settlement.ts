@@ -64,16 +64,32 @@ export class Settlement<Row extends SourceRow> {
   ): void {
     const { reply, nextBatchId } = this.#host;
     if (replies !== undefined) { for (const [id, answer] of replies) reply(id, answer); }
-    if (failures !== undefined && failures.length > 0) this.#fail(rows, failures);
+    if (failures !== undefined && failures.length > 0) this.fail(rows, failures);
     const batchId = nextBatchId();
     const outcome = batch.numRows === 0 ? undefined : this.#sink(batchId, batch);
-    if (outcome === undefined) this.#settle(rows, batchId, settled);
+    if (outcome === undefined) this.settle(rows, batchId, settled);
     else {
       outcome.then(
-        () => this.#settle(rows, batchId, settled),
-        (error) => this.#sinkFailed(rows, error),
+        () => this.settle(rows, batchId, settled),
+        (error) => this.failed(rows, this.#ofSink(error)),
       );
     }
+  }
+
+  /**
+   * Adds a part of what became of rows to the sink; {@linkcode Settlement.settle} follows when that is
+   * done with all parts.
+   * @returns the id of the batch that it became
+   */
+  async deliver(batch: Batch): Promise<number> {
+    const batchId = this.#host.nextBatchId();
+    if (batch.numRows === 0) return batchId;
+    try {
+      await this.#sink(batchId, batch);
+    } catch (error) {
+      throw this.#ofSink(error);
+    }
+    return batchId;
   }
 
   /** The rows cannot be processed at all. */
@@ -101,12 +117,20 @@ export class Settlement<Row extends SourceRow> {
     this.#wakeIdle();
   }
 
-  #fail(rows: readonly Row[], failures: readonly RowFailure[]): void {
+  /** Some of the rows have failed. */
+  fail(rows: readonly Row[], failures: readonly RowFailure[]): void {
     const byId = new Map(rows.map((row) => [row.id, row]));
     for (const { id, status, message } of failures) {
       const row = byId.get(id);
       if (row !== undefined) this.#source.fail(row, Object.assign(new Error(message), { status }));
     }
+  }
+
+  /** The rows have been through the sink; those that have had no reply were dropped. */
+  settle(rows: readonly Row[], batchId: number, settled: (batchId: number) => void): void {
+    this.#source.done(rows);
+    settled(batchId);
+    this.#release(rows.length);
   }
 
   /** Adds to the sink, after the batches before it; undefined when that is done already. */
@@ -123,16 +147,9 @@ export class Settlement<Row extends SourceRow> {
     return pending;
   }
 
-  #sinkFailed(rows: readonly Row[], error: unknown): void {
-    const cause = error instanceof Error ? error : new Error(String(error));
-    const message = `${this.#host.plan.sink.name}: ${cause.message}`;
-    this.failed(rows, Object.assign(new Error(message), { name: cause.name }));
-  }
-
-  #settle(rows: readonly Row[], batchId: number, settled: (batchId: number) => void): void {
-    this.#source.done(rows);
-    settled(batchId);
-    this.#release(rows.length);
+  #ofSink(error: unknown): Error {
+    const { name, message } = error instanceof Error ? error : new Error(String(error));
+    return Object.assign(new Error(`${this.#host.plan.sink.name}: ${message}`), { name });
   }
 
   #release(rows: number): void {

@@ -39,6 +39,7 @@ export const builtins: readonly RegistryEntry[] = [
   transform("make_reply", () => import("../transforms/make_reply.ts")),
   transform("send_reply", () => import("../transforms/send_reply.ts")),
   transform("udf", () => import("../transforms/udf.ts")),
+  transform("repartition", () => import("../transforms/repartition.ts")),
   transform("map_batches", () => import("../transforms/map_batches.ts")),
   {
     kind: "sink",

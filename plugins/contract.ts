@@ -321,8 +321,8 @@ export interface TransformPlugin<Options = unknown> extends PluginBase<Options> 
   /**
    * Declares that rows must be moved before the transform gets them, so that all rows of a key meet in
    * one instance. The engine cuts the plan here into stages: it evaluates the keys, moves the rows, and
-   * brings replies home. Rows of one key keep their order. Columns that the keys read are kept up to
-   * here; `requires` need not name them. Check the keys in `outputSchema`, whose errors have a path.
+   * brings replies home. Rows of one key keep their order. Columns that the keys read are kept, and
+   * `requires` need not name them. Check the keys in `outputSchema`, whose errors have a path.
    */
   shuffle?(options: Options): Shuffle | undefined;
   create(options: Options, context: TransformContext): Transform | Promise<Transform>;

@@ -101,6 +101,11 @@ const cases: Readonly<Record<string, readonly (readonly [string, Json, Batch])[]
     ["no body", { when: "value = 'ping'" }, TEXTS],
     ["all", { when: "true", entity: "struct(value as was)" }, TEXTS],
   ],
+  repartition: [
+    ["by columns", { keys: ["s", "n"] }, TYPED],
+    ["by an expression", { keys: ["length(value)"], partitions: 2 }, TEXTS],
+    ["in turn", {}, TYPED],
+  ],
   udf: [
     ["one value", { module: MODULE, args: ["n"], as: "twice", returns: "int" }, TYPED],
     [
