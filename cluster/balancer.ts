@@ -59,6 +59,8 @@ export interface BalancerStats {
 }
 
 const SWEEP_MS = 100;
+/** How long, in ms, clients have to take the last answers of a balancer that has waited long enough. */
+const SEND_OFF_MS = 1_000;
 const IDEMPOTENT: ReadonlySet<string> = new Set(["GET", "HEAD", "PUT", "DELETE", "OPTIONS"]);
 const RETRY_AFTER = { "retry-after": "1" } as const;
 const NO_BYTES = new Uint8Array(0);
@@ -159,14 +161,18 @@ export class Balancer {
   /**
    * Sets the backends. Requests that are at one which is no longer among them are answered by it.
    * Backends of one host and port are one, with the keys of all.
+   * @returns when those that were taken out have answered all that they had, and so can be stopped without
+   *   a loss. What else there is to do has been done before it returns
    * @throws {PlanError} for a URL that is not `http:`
    */
-  update(backends: readonly Backend[]): void {
+  update(backends: readonly Backend[]): Promise<void> {
     const wanted = Map.groupBy(backends, originOf);
+    const idle: Promise<void>[] = [];
     for (const [origin, upstream] of this.#upstreams) {
       if (wanted.has(origin)) continue;
       this.#upstreams.delete(origin);
       upstream.close();
+      idle.push(upstream.idle());
     }
     for (const [origin, group] of wanted) {
       let upstream = this.#upstreams.get(origin);
@@ -179,6 +185,7 @@ export class Balancer {
     this.#ring = [...this.#upstreams.values()];
     this.#findHealthDoors(backends);
     this.#dispatch();
+    return Promise.all(idle).then(() => {});
   }
 
   /** Refuses new requests, waits for replies that are on their way, and frees the port. Safe twice. */
@@ -188,14 +195,13 @@ export class Balancer {
       this.#refuse(call, 503, "The balancer is stopping: try again later", STOPPING);
     }
     if (this.#server !== undefined) {
-      const late = Promise.withResolvers<void>();
-      const timer = setTimeout(late.resolve, this.#options.drainTimeoutMs);
       const over = this.#server.shutdown();
-      await Promise.race([over, late.promise]);
-      clearTimeout(timer);
-      for (const call of this.#calls) {
-        this.#refuse(call, 503, "The balancer has stopped before there was a reply", RETRY_AFTER);
-        call.abandon();
+      if (!await endsWithin(over, this.#options.drainTimeoutMs)) {
+        for (const call of this.#calls) {
+          this.#refuse(call, 503, "The balancer has stopped before there was a reply", RETRY_AFTER);
+          call.abandon();
+        }
+        await endsWithin(over, SEND_OFF_MS);
       }
     }
     clearInterval(this.#sweeper);
@@ -302,7 +308,7 @@ export class Balancer {
     let isStreaming = false;
     const release = (end: ReplyEnd) => {
       hasEnded = true;
-      upstream.inFlight--;
+      upstream.leave();
       if (end === "reusable") upstream.keep(connection!);
       else if (end === "broken") {
         upstream.failures++;
@@ -443,7 +449,7 @@ export class Balancer {
   /** Picks a backend and counts the request as its own. */
   #take(call: Call): Upstream | undefined {
     const upstream = this.#pick(call.tried);
-    if (upstream !== undefined) upstream.inFlight++;
+    upstream?.enter();
     return upstream;
   }
 
@@ -552,6 +558,15 @@ function refusalOf({ headers, keepAlive }: UpstreamReply): "unseen" | "likely" |
   const value = (name: string) => headers.find(([each]) => each === name)?.[1];
   if (value(REFUSED_HEADER) === "stopping") return "unseen";
   return !keepAlive && value("retry-after") !== undefined ? "likely" : undefined;
+}
+
+/** Waits for a promise; false when it takes too long. */
+async function endsWithin(promise: Promise<void>, ms: number): Promise<boolean> {
+  const late = Promise.withResolvers<boolean>();
+  const timer = setTimeout(() => late.resolve(false), ms);
+  const isOver = await Promise.race([promise.then(() => true), late.promise]);
+  clearTimeout(timer);
+  return isOver;
 }
 
 function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {

@@ -50,7 +50,7 @@ export class Upstream {
   readonly #options: BalancerOptions;
   readonly #onChange: () => void;
   #backends: readonly Backend[] = [];
-  #idle: UpstreamConnection[] = [];
+  #kept: UpstreamConnection[] = [];
   #state: BackendState = "up";
   #timer: ReturnType<typeof setTimeout> | undefined;
   #probe: UpstreamConnection | undefined;
@@ -59,7 +59,9 @@ export class Upstream {
   #pauseMs: number;
   #closed = false;
 
-  inFlight = 0;
+  #inFlight = 0;
+  readonly #whenIdle: (() => void)[] = [];
+
   total = 0;
   failures = 0;
 
@@ -71,6 +73,26 @@ export class Upstream {
     this.#onChange = onChange;
     this.#pauseMs = options.healthIntervalMs;
     this.#schedule();
+  }
+
+  /** Requests that it has and has not answered whole. */
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Counts a request that it is given. */
+  enter(): void {
+    this.#inFlight++;
+  }
+
+  /** Counts one off. */
+  leave(): void {
+    if (--this.#inFlight === 0) { for (const resolve of this.#whenIdle.splice(0)) resolve(); }
+  }
+
+  /** Resolves when it has no requests. */
+  async idle(): Promise<void> {
+    if (this.#inFlight > 0) await new Promise<void>((resolve) => this.#whenIdle.push(resolve));
   }
 
   get state(): BackendState {
@@ -85,19 +107,19 @@ export class Upstream {
     this.#backends = backends;
   }
 
-  /** A connection for one request, counted in `inFlight` by the caller. @throws {UpstreamError} */
+  /** A connection for one request. @throws {UpstreamError} */
   async connection(): Promise<UpstreamConnection> {
-    return this.#idle.pop() ??
+    return this.#kept.pop() ??
       await UpstreamConnection.connect(this.#address, this.#options.connectTimeoutMs);
   }
 
   /** Takes a connection back whose reply is over and which can be used again. */
   keep(connection: UpstreamConnection): void {
     if (this.#closed || this.#state === "draining") return connection.close();
-    this.#idle.push(connection);
+    this.#kept.push(connection);
     connection.park(() => {
-      const at = this.#idle.indexOf(connection);
-      if (at >= 0) this.#idle.splice(at, 1);
+      const at = this.#kept.indexOf(connection);
+      if (at >= 0) this.#kept.splice(at, 1);
     });
   }
 
@@ -114,8 +136,8 @@ export class Upstream {
   /** Closes connections that have been idle for long. */
   sweep(now: number): void {
     // The one that was used last is used next, so the oldest are in front.
-    while (this.#idle.length > 0 && now - this.#idle[0]!.lastProgress > IDLE_MS) {
-      this.#idle.shift()!.close();
+    while (this.#kept.length > 0 && now - this.#kept[0]!.lastProgress > IDLE_MS) {
+      this.#kept.shift()!.close();
     }
   }
 
@@ -124,7 +146,7 @@ export class Upstream {
       url: this.#backends[0]?.url ?? this.origin,
       keys: this.#backends.map(({ key }) => key),
       state: this.#state,
-      inFlight: this.inFlight,
+      inFlight: this.#inFlight,
       total: this.total,
       failures: this.failures,
     };
@@ -135,11 +157,11 @@ export class Upstream {
     this.#closed = true;
     clearTimeout(this.#timer);
     this.#probe?.close();
-    this.#closeIdle();
+    this.#closeKept();
   }
 
-  #closeIdle(): void {
-    for (const connection of this.#idle.splice(0)) connection.close();
+  #closeKept(): void {
+    for (const connection of this.#kept.splice(0)) connection.close();
   }
 
   /** @param sure whether the state was seen by a probe; else one is sent at once */
@@ -149,7 +171,7 @@ export class Upstream {
     this.#state = state;
     if (state === "up") this.#pauseMs = this.#options.healthIntervalMs;
     else {
-      this.#closeIdle();
+      this.#closeKept();
       if (wasUp) this.#pauseMs = FIRST_PAUSE_MS;
     }
     if (state === "up" || state === "unresponsive") this.#onChange();
