@@ -40,11 +40,18 @@ export interface LoopbackOptions {
   readonly startMs?: number;
 }
 
-/** Kinds of frames. The first one on a connection says who calls. */
-const HELLO = 1, REQUEST = 2, RESPONSE = 3, ERROR = 4;
+/**
+ * Kinds of frames. The first one on a connection says who calls. One that is called says goodbye when it
+ * is about to end: the caller ends the connection when it has its answers, and calls a successor if there
+ * is one; so no call is lost that way.
+ */
+const HELLO = 1, REQUEST = 2, RESPONSE = 3, ERROR = 4, GOODBYE = 5;
+const NOTHING = new Uint8Array(0);
 
 const START_MS = 5_000;
 const POLL_MS = 10;
+/** How long, in ms, callers may take to end their connections after a goodbye. */
+const GOODBYE_MS = 1_000;
 /** Longest path of a socket that the operating system takes, in bytes. */
 const MAX_PATH_BYTES = 107;
 
@@ -57,6 +64,8 @@ export class LoopbackExchange implements Exchange {
   #listener: Deno.UnixListener | undefined;
   #serving = 0;
   #idle: (() => void) | undefined;
+  #left: (() => void) | undefined;
+  #closed = false;
   #closing: Promise<void> | undefined;
 
   constructor(options: LoopbackOptions) {
@@ -77,11 +86,11 @@ export class LoopbackExchange implements Exchange {
   }
 
   async call(to: PartitionAddress, request: StageRequest): Promise<StageResponse> {
-    if (this.#closing !== undefined && this.#serving === 0) throw ended();
+    if (this.#closed) throw ended();
     const payload = encodeRequest(request);
     const path = pathOf(this.#options.dir, to);
     let caller = this.#callers.get(path);
-    if (caller === undefined || caller.isLost) {
+    if (caller === undefined || !caller.isOpen) {
       caller = new Caller(path, this.#options.self, this.#options.startMs ?? START_MS);
       this.#callers.set(path, caller);
     }
@@ -95,11 +104,25 @@ export class LoopbackExchange implements Exchange {
   async #close(): Promise<void> {
     // The socket stays: a successor may have its own there by now. The directory's owner removes it.
     closeQuietly(this.#listener);
+    for (const link of this.#served) link.send(GOODBYE, 0, NOTHING);
     // What is served here may need to call elsewhere.
     if (this.#serving > 0) await new Promise<void>((resolve) => this.#idle = resolve);
+    await this.#goodbyes();
+    this.#closed = true;
     for (const caller of this.#callers.values()) caller.close();
-    await Promise.all(Array.from(this.#served, (link) => link.flushed()));
     for (const link of this.#served) link.close();
+  }
+
+  /** Waits for callers to end their connections, but not for long. */
+  async #goodbyes(): Promise<void> {
+    if (this.#served.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, GOODBYE_MS);
+      this.#left = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   async #accept(listener: Deno.UnixListener): Promise<void> {
@@ -134,11 +157,11 @@ export class LoopbackExchange implements Exchange {
     }
     this.#served.delete(link);
     link.close();
+    if (this.#served.size === 0) this.#left?.();
   }
 
   /** @throws {FrameError} when the frame is no request */
   #run(link: Link, { number, payload }: Frame, from: PartitionAddress): void {
-    if (this.#closing !== undefined) return link.send(ERROR, number, errorValues(ended()));
     const request = decodeRequest(payload);
     this.#serving++;
     this.#handle(request, from).then((response) => {
@@ -161,15 +184,17 @@ class Caller {
   #connected: Link | undefined;
   #number = 0;
   #lost: ExchangeError | undefined;
+  /** The called one is about to end. */
+  #leaving = false;
 
   constructor(path: string, self: PartitionAddress, startMs: number) {
     this.#link = this.#connect(path, self, startMs);
     this.#link.catch(() => {});
   }
 
-  /** Whether calls have no chance any more. */
-  get isLost(): boolean {
-    return this.#lost !== undefined;
+  /** Whether calls can be made. */
+  get isOpen(): boolean {
+    return this.#lost === undefined && !this.#leaving;
   }
 
   async call(payload: Uint8Array): Promise<StageResponse> {
@@ -217,12 +242,22 @@ class Caller {
   }
 
   #receive({ kind, number, payload }: Frame): void {
+    if (kind === GOODBYE) {
+      this.#leaving = true;
+      return this.#leave();
+    }
     const answer = this.#calls.get(number);
     if (answer === undefined) throw new FrameError(`Cannot take an answer to call ${number}: none`);
     if (kind === RESPONSE) answer.resolve(decodeResponse(payload));
     else if (kind === ERROR) answer.reject(readError(payload));
     else throw new FrameError(`Cannot read a frame of kind ${kind}: wanted an answer`);
     this.#calls.delete(number);
+    this.#leave();
+  }
+
+  /** After a goodbye, ends the connection with the last answer. */
+  #leave(): void {
+    if (this.#leaving && this.#calls.size === 0) this.#end(ended());
   }
 
   #end(error: ExchangeError): void {
@@ -253,11 +288,6 @@ class Link {
     if (this.#closed) return;
     this.#outbox.push(encodeFrame(kind, number, payload));
     this.#writing ??= this.#write();
-  }
-
-  /** Resolves when all is written, or cannot be. */
-  async flushed(): Promise<void> {
-    await this.#writing;
   }
 
   /**

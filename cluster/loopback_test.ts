@@ -188,6 +188,29 @@ Deno.test("garbled answers end the connection; the calls in flight are lost, the
   });
 });
 
+Deno.test("no call is lost when a successor has taken a partition's place before it closes", async () => {
+  await withEnds(async (end) => {
+    const a = end(at(0, 0)), old = end(at(0, 1)), successor = end(at(0, 1));
+    let served = 0;
+    const began = Promise.withResolvers<void>();
+    await old.open((call, from) => {
+      if (++served === 200) began.resolve();
+      return echo(call, from);
+    });
+    let taken = 0;
+    const callers = Array.from({ length: 8 }, async () => {
+      while (taken < 200) await a.call(at(0, 1), request("x"));
+    });
+    await began.promise;
+    await successor.open((call, from) => {
+      taken++;
+      return echo(call, from);
+    });
+    await old.close();
+    await Promise.all(callers);
+  });
+});
+
 Deno.test("close answers what is being served, and gives up what was asked for", async () => {
   await withEnds(async (end) => {
     const a = end(at(0, 0)), b = end(at(0, 1)), slow = end(at(0, 2));

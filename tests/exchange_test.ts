@@ -95,6 +95,21 @@ function keyOf(partition: number, partitions: number = 3): string {
 
 const SOURCES = ["distributed_http", "http"] as const;
 
+Deno.test("a count by key over three peers is that of a single process", async () => {
+  const transforms = [
+    ...RUNNING_COUNT,
+    { with_column: { reply: "concat(reply, ' in ', place)" } },
+  ];
+  const engine = { peers: 3 };
+  await serving({ transforms, engine, partitions: 1 }, async (urls, query) => {
+    assert.equal(new Set(query.services().map(({ peer }) => peer)).size, 3);
+    const wanted = KEYS.map((key) =>
+      Array.from({ length: 20 }, (_, at) => `200 ${key}/${at}=${at + 1} in ${placeOf(key)}/0`)
+    );
+    assert.deepEqual(await countAll(urls), wanted);
+  });
+});
+
 Deno.test("rows of a key meet in the partition that the hash says, for any caller", async () => {
   const transforms = [...RUNNING_COUNT, { with_column: { reply: "place" } }];
   for (const source of SOURCES) {
