@@ -81,9 +81,13 @@ function listenOptions(
   { host, port, shared, maxAttempts }: DistributedHttpOptions,
   { siblings, partitions, peers = 1 }: SourceContext,
 ): ListenOptions {
-  if (!shared) return { host, port, attempts: maxAttempts ?? Math.max(10, partitions * peers) };
+  if (!shared) {
+    const attempts = maxAttempts ?? Math.max(10, partitions * peers);
+    return { host, port, attempts, handsOver: true };
+  }
   const [first] = siblings;
-  if (first !== undefined) return { host, port: first.port, reusePort: true };
+  if (first !== undefined) return { host, port: first.port, reusePort: true, handsOver: true };
   // A shared port is also shared with a stranger that shares it. So the first to come looks whether it is free.
-  return { host, port: HttpListener.probe({ host, port }), reusePort: true };
+  const free = HttpListener.probe({ host, port });
+  return { host, port: free, reusePort: true, handsOver: true };
 }

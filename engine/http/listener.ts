@@ -7,7 +7,7 @@
 import { Hono } from "hono";
 import { cors } from "hono/cors";
 import { PlanError } from "../../plugins/errors.ts";
-import { stopListening } from "./stop_listening.ts";
+import { newSockets, openSockets, prepareToStopListening, type Sockets } from "./stop_listening.ts";
 
 /** What a service gives to its listener. */
 export interface HttpEndpoint {
@@ -29,6 +29,8 @@ export interface ListenOptions {
   readonly port: number;
   /** Whether other isolates and processes may bind the port too; the kernel spreads connections. */
   readonly reusePort?: boolean;
+  /** Whether the listener may be told to stop listening while it serves on. */
+  readonly handsOver?: boolean;
   /** How many ports are tried, each one up, while they are in use. Default 1. */
   readonly attempts?: number;
 }
@@ -46,12 +48,15 @@ export class HttpListener {
   readonly #server: Deno.HttpServer<Deno.NetAddr>;
   readonly #endpoints = new Map<string, HttpEndpoint>();
   readonly #app: Hono;
+  /** Those that came into being with the listener, its own among them. */
+  readonly #sockets: Sockets | undefined;
   #closing: Promise<void> | undefined;
   #lastFound: { readonly url: string; readonly endpoint: HttpEndpoint } | undefined;
 
   private constructor(options: ListenOptions) {
     this.host = options.host;
     this.#app = this.#doors();
+    const before = options.handsOver ? openSockets() : undefined;
     this.#server = Deno.serve({
       hostname: bindAddress(options.host),
       port: options.port,
@@ -61,6 +66,7 @@ export class HttpListener {
     }, (request) => this.#route(request));
     // It rejects when the port is closed below it; what is wrong otherwise, requests show.
     this.#server.finished.catch(() => {});
+    this.#sockets = newSockets(before);
     this.port = this.#server.addr.port;
     this.#key = `${bindAddress(this.host)}:${this.port}`;
     HttpListener.#open.set(this.#key, this);
@@ -114,8 +120,13 @@ export class HttpListener {
    * Takes no new connections for its last endpoint, and serves those that are open. Where the system does
    * not let it, nothing changes.
    */
-  stopListening(endpoint: HttpEndpoint): void {
-    if (this.#isLast(endpoint)) stopListening(this.port);
+  async stopListening(endpoint: HttpEndpoint): Promise<void> {
+    if (this.#sockets === undefined || !this.#isLast(endpoint)) return;
+    const stop = prepareToStopListening(this.#sockets);
+    if (stop === undefined) return;
+    // What waits to be accepted is, in this turn.
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    stop();
   }
 
   /** Hangs up on clients of its last endpoint that ask for nothing; the others get their answers first. */

@@ -233,10 +233,9 @@ export class HttpService implements PushSource<HttpRow>, HttpEndpoint {
    * Callers that ask for nothing within a second are hung up on, as on any idle connection.
    */
   async handOver(): Promise<void> {
+    // Callers that are told to leave connect anew, so that the port closes first.
+    await this.#listener?.stopListening(this);
     this.#leaving = true;
-    // What has connected by now is taken in before the port closes.
-    await pause(0);
-    this.#listener?.stopListening(this);
     await pause(HAND_OVER_MS);
     this.#listener?.hangUp(this);
     await pause(0);
