@@ -152,8 +152,9 @@ export class LoopbackExchange implements Exchange {
         else throw new FrameError(`Cannot read a frame of kind ${frame.kind}: wanted a request`);
       });
     } catch (error) {
-      // The caller hears of it by the end of the connection.
-      this.#options.logger.warn(`A connection was ended: ${(error as Error).message}`);
+      // The caller hears of it by the end of the connection. One that died is told of elsewhere.
+      const level = error instanceof FrameError ? "warn" : "debug";
+      this.#options.logger[level](`A connection was ended: ${(error as Error).message}`);
     }
     this.#served.delete(link);
     link.close();
