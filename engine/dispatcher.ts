@@ -167,22 +167,25 @@ export class Dispatcher {
 
   /** A lane that can take work now: an idle one, or a fast one with a single batch. */
   #room(): Lane | undefined {
-    let second: Lane | undefined;
+    let fast: Lane | undefined, slow: Lane | undefined;
     for (const lane of this.#lanes) {
       if (!this.#pool.isReady(lane.index)) continue;
       const { length } = lane.inFlight;
       if (length === 0) return lane;
       // Suspects travel alone, so that only they are blamed.
-      if (length === 1 && lane.pace < PIPELINED_PACE_MS && lane.inFlight[0]!.work.kills === 0) {
-        second ??= lane;
-      }
+      if (length > 1 || lane.inFlight[0]!.work.kills > 0) continue;
+      if (lane.pace < PIPELINED_PACE_MS) fast ??= lane;
+      else slow ??= lane;
     }
-    if (second === undefined) return undefined;
+    if (fast === undefined && slow === undefined || this.#again.length > 0) return undefined;
+    const waiting = this.#options.waiting();
     // Ahead of time only what is worth a message: small batches had better grow while they wait.
-    const { numRows } = second.inFlight[0]!.work.batch;
-    return this.#again.length === 0 && this.#options.waiting() >= Math.max(8, numRows)
-      ? second
-      : undefined;
+    if (fast !== undefined && waiting >= Math.max(8, fast.inFlight[0]!.work.batch.numRows)) {
+      return fast;
+    }
+    // A slow partition need not stand still between two batches where there is a full one for each.
+    const { maxBatchSize } = this.#options.init.plan.batching;
+    return waiting >= maxBatchSize * this.#lanes.length ? slow : undefined;
   }
 
   /** Sends what only this lane may do, as far as it has room. */
