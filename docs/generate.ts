@@ -221,7 +221,9 @@ async function help(args: readonly string[]): Promise<string> {
 }
 
 function helpIo(out: (text: string) => void): Io {
-  return { out, err: out, env: () => undefined, width: HELP_WIDTH, onSignal: () => () => {} };
+  const never = () => () => {};
+  const env = () => undefined;
+  return { out, err: out, env, width: HELP_WIDTH, onSignal: never, onHangUp: never };
 }
 
 function optionsTable(rows: readonly OptionRow[]): string {
