@@ -12,9 +12,11 @@ export interface ServicesOptions {
   /** The admin listener of a running `millrace run`. */
   readonly admin: string;
   readonly json?: boolean;
+  /** Those of all machines of the process's clusters. */
+  readonly cluster?: boolean;
 }
 
-type Listed = ServiceInfo & { readonly query: string };
+type Listed = ServiceInfo & { readonly query: string; readonly member?: string };
 
 /** How long the listener may take to answer, in ms. */
 const TIMEOUT_MS = 5_000;
@@ -28,6 +30,7 @@ export async function services(options: ServicesOptions, io: Io): Promise<number
   let listed: readonly Listed[];
   try {
     const url = new URL("services", admin.endsWith("/") ? admin : `${admin}/`);
+    if (options.cluster === true) url.search = "?cluster";
     const response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS) });
     if (!response.ok) {
       await response.body?.cancel();
@@ -50,9 +53,21 @@ export async function services(options: ServicesOptions, io: Io): Promise<number
 function asTable(listed: readonly Listed[], width: number): string {
   if (listed.length === 0) return "No services";
   const index = (value: number) => value < 0 ? "-" : String(value);
+  const isCluster = listed.some(({ member }) => member !== undefined);
   return table(
-    ["QUERY", "SERVICE", "PEER", "PARTITION", "STATE", "HOST", "PORT", "PATH"],
-    listed.map(({ query, name, peer, partition, state, host, port, path }) => [
+    [
+      ...isCluster ? ["MEMBER"] : [],
+      "QUERY",
+      "SERVICE",
+      "PEER",
+      "PARTITION",
+      "STATE",
+      "HOST",
+      "PORT",
+      "PATH",
+    ],
+    listed.map(({ member, query, name, peer, partition, state, host, port, path }) => [
+      ...isCluster ? [member ?? "-"] : [],
       query,
       name,
       index(peer),

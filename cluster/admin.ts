@@ -6,6 +6,7 @@
  */
 import { Hono } from "hono";
 import type { StreamingQuery } from "../engine/query.ts";
+import type { ServiceInfo } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 
 /** What the listener needs. */
@@ -60,8 +61,11 @@ export function adminApp(queries: () => readonly StreamingQuery[]): Hono {
     "/services",
     (context) =>
       context.json({
-        services: queries().flatMap((query) =>
-          query.services().map((service) => ({ query: query.name, ...service }))
+        // With `?cluster`, those of all machines.
+        services: queries().flatMap((query): readonly ServiceInfo[] =>
+          context.req.query("cluster") === undefined
+            ? query.services().map((service) => ({ query: query.name, ...service }))
+            : query.clusterServices()
         ),
       }),
   );

@@ -18,16 +18,22 @@ export interface Member {
   readonly startedAt: string;
   readonly state: MemberState;
   /** Where its services listen. */
-  readonly services: readonly ServiceInfo[];
+  readonly services: readonly MemberService[];
   /** Versions of the plans it runs, by service. */
   readonly plans: Readonly<Record<string, string>>;
+}
+
+/** Where a query of a process listens. */
+export interface MemberService extends ServiceInfo {
+  /** The query's name. */
+  readonly query: string;
 }
 
 /** `joining` until all its services are ready. */
 export type MemberState = "joining" | "ready" | "leaving";
 
 /** Where a service of the cluster listens. */
-export interface ClusterServiceInfo extends ServiceInfo {
+export interface ClusterServiceInfo extends MemberService {
   /** The name of the process that listens. */
   readonly member: string;
   /** The name of its machine. */
@@ -53,10 +59,14 @@ export function readMember(value: Json | undefined): Member | undefined {
 
 const STATES: readonly MemberState[] = ["joining", "ready", "leaving"];
 
-/** The listeners of members, by service and place. */
-export function servicesOf(members: readonly Member[]): ClusterServiceInfo[] {
+/**
+ * The listeners of members, by service and place.
+ * @param query the name of the query that they are of; default: any
+ */
+export function servicesOf(members: readonly Member[], query?: string): ClusterServiceInfo[] {
   return members.flatMap(({ peer: member, host: machine, state: memberState, services }) =>
-    services.map((service) => ({ ...service, member, machine, memberState }))
+    services.filter((service) => query === undefined || service.query === query)
+      .map((service) => ({ ...service, member, machine, memberState }))
   );
 }
 

@@ -35,7 +35,7 @@ import {
 } from "./member.ts";
 import { NatsLink } from "./nats.ts";
 import { NatsKeyValue } from "./nats_key_value.ts";
-import { claimPlan, short, unclaimPlan } from "./plan_claim.ts";
+import { claimPlan, planKey, readPlan, short, unclaimPlan } from "./plan_claim.ts";
 import { Slots } from "./slots.ts";
 
 /** Who leads a cluster. */
@@ -69,7 +69,10 @@ export interface OwnService {
 interface Registered extends OwnService {
   readonly plan: Plan;
   readonly version: string;
+  /** Of the entry by which the process has joined those who run the plan; 0 until then. */
+  claimedAt: number;
   isReady: boolean;
+  isLeaving: boolean;
 }
 
 const LEADER = "leader";
@@ -108,7 +111,6 @@ export class Membership {
   /** When the watch has brought an own heartbeat last. */
   #echoAt = 0;
   #hasJoined = false;
-  #isLeaving = false;
   #writing: Promise<unknown> = Promise.resolve();
   #beating: Promise<void> | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -142,6 +144,7 @@ export class Membership {
         this.#isSynced = false;
         this.#stopWatch();
         this.leadership.disconnected();
+        for (const service of this.#services.values()) service.claimedAt = 0;
         for (const slots of this.#slots.values()) slots.disconnected();
         this.#tell((each) => each.disconnected?.());
       },
@@ -160,6 +163,8 @@ export class Membership {
       name: `millrace ${nats.name} ${options.peerName ?? ""}`.trim(),
       logger,
       pingMs: heartbeatMs,
+      // Those who are back first wait for the others as long as a silence may last.
+      maxPauseMs: Math.min(2_000, 2 * heartbeatMs),
     });
     const membership = new Membership(options, link, logger);
     try {
@@ -192,9 +197,12 @@ export class Membership {
     return this.#leader;
   }
 
-  /** Where the services of all members listen. */
-  services(): ClusterServiceInfo[] {
-    return servicesOf(this.members());
+  /**
+   * Where the services of all members listen.
+   * @param query the name of the query that they are of; default: any
+   */
+  services(query?: string): ClusterServiceInfo[] {
+    return servicesOf(this.members(), query);
   }
 
   /** Calls the listener from now on. Returns what ends that. */
@@ -222,7 +230,16 @@ export class Membership {
    */
   async addService(plan: Plan, service: OwnService): Promise<void> {
     const version = fingerprint(plan);
-    const registered = { ...service, plan, version, isReady: false };
+    const { services, refused } = service;
+    const registered = {
+      services,
+      refused,
+      plan,
+      version,
+      claimedAt: 0,
+      isReady: false,
+      isLeaving: false,
+    };
     this.#services.set(plan.name, registered);
     try {
       // First, so that whoever would replace the plan sees that somebody runs it.
@@ -240,7 +257,8 @@ export class Membership {
     const service = this.#services.get(name);
     if (service === undefined) return;
     service.isReady = true;
-    await this.#writeSelf();
+    // While the servers are away, the next heartbeat tells.
+    if (this.#link.isConnected) await this.#writeSelf().catch((error) => this.#trouble(error));
   }
 
   /** Takes a service off. */
@@ -271,9 +289,11 @@ export class Membership {
     return slots;
   }
 
-  /** Says that the process will go, so that nobody sends work here any more. */
-  async leaving(): Promise<void> {
-    this.#isLeaving = true;
+  /** The service takes no more requests: nobody is to send it any. */
+  async serviceLeaving(name: string): Promise<void> {
+    const service = this.#services.get(name);
+    if (service === undefined) return;
+    service.isLeaving = true;
     if (this.#link.isConnected) await this.#writeSelf().catch(() => {});
   }
 
@@ -313,9 +333,14 @@ export class Membership {
     for (;;) {
       try {
         await this.#store.ensure();
+        await this.#takeName();
+        this.#stopWatch();
+        await this.#startWatch();
         break;
       } catch (error) {
+        if (error instanceof PlanError) throw error;
         const isOff = /not enabled/i.test(messageOf(error));
+        // Servers that have just begun choose first who of them keeps what.
         if (!isOff && performance.now() < deadline) {
           await sleep(this.#options.heartbeatMs, this.#ended.signal);
           continue;
@@ -330,9 +355,6 @@ export class Membership {
         });
       }
     }
-    await this.#takeName();
-    this.#hasJoined = true;
-    await this.#startWatch();
     this.#isSynced = true;
     this.#schedule();
     this.#logger.info(`Joined cluster "${name}" as "${this.peer}"`, {
@@ -345,7 +367,8 @@ export class Membership {
     for (;;) {
       const entry = await this.#store.get(this.#key);
       const member = readMember(entry?.value);
-      if (entry !== undefined && await this.#isAlive(entry)) {
+      const isOwn = member?.instance === this.#instance;
+      if (entry !== undefined && !isOwn && await this.#isAlive(entry)) {
         throw new PlanError(
           `Cannot join cluster "${this.#options.nats.name}" as "${this.peer}": process ` +
             `${member?.pid ?? "?"} on "${
@@ -357,6 +380,7 @@ export class Membership {
       const revision = await this.#store.put(this.#key, this.#self(), entry?.revision ?? 0);
       if (revision === undefined) continue;
       this.#revision = revision;
+      this.#hasJoined = true;
       return;
     }
   }
@@ -375,7 +399,8 @@ export class Membership {
     }
   }
 
-  async #claim({ plan, version }: Registered): Promise<void> {
+  async #claim(registered: Registered): Promise<void> {
+    const { plan, version } = registered;
     const { name: service } = plan;
     const { name: cluster } = this.#options.nats;
     const claimed = await claimPlan({
@@ -391,10 +416,11 @@ export class Membership {
         return member?.plans[service] === version && await this.#isAlive(entry!);
       },
     });
-    if (claimed.outcome !== "replaced") return;
+    registered.claimedAt = claimed.revision;
+    if (claimed.replaced === undefined) return;
     this.#logger.info(
       `The plan of service "${service}" in cluster "${cluster}" is now ${short(version)}; ` +
-        `it was ${short(claimed.version)}, which nobody runs any more`,
+        `it was ${short(claimed.replaced)}, which nobody runs any more`,
     );
   }
 
@@ -441,12 +467,16 @@ export class Membership {
         await this.#claim(service);
       } catch (error) {
         if (!(error instanceof PlanError)) throw error;
-        this.#services.delete(service.plan.name);
-        service.refused(error);
+        this.#refuse(service, error);
       }
     }
     this.#isSynced = true;
     this.#tell((each) => each.resumed?.());
+  }
+
+  #refuse(service: Registered, error: PlanError): void {
+    this.#services.delete(service.plan.name);
+    service.refused(error);
   }
 
   /** Starts the watch; resolves when it has told all that there is. */
@@ -496,6 +526,26 @@ export class Membership {
       this.#members.passed(entry.created);
       if (holder === undefined || holder.isReleased) this.#holders.delete(entry);
       else this.#holders.set(entry, holder);
+    } else this.#takePlan(entry);
+  }
+
+  /** A plan that is another than the one that runs here has replaced that, while nobody heard of us. */
+  #takePlan({ key, value, revision }: Entry): void {
+    const stored = readPlan(value);
+    if (stored === undefined) return;
+    for (const service of [...this.#services.values()]) {
+      const { plan: { name }, version, claimedAt } = service;
+      if (planKey(name) !== key || claimedAt === 0 || claimedAt >= revision) continue;
+      if (stored.version === version) continue;
+      const by = stored.runners.map((runner) => `"${runner}"`).join(", ");
+      this.#refuse(
+        service,
+        new PlanError(
+          `Cannot go on with service "${name}" in cluster "${this.#options.nats.name}" with plan ` +
+            `${short(version)}: while this process was cut off, ${by || "another process"} has ` +
+            `replaced it by plan ${short(stored.version)}`,
+        ),
+      );
     }
   }
 
@@ -527,6 +577,8 @@ export class Membership {
           );
         }
         this.#revision = entry?.revision ?? 0;
+        // Whoever buried us may have taken what was ours as well.
+        if (entry === undefined) this.#isSynced = false;
       }
     });
   }
@@ -539,7 +591,7 @@ export class Membership {
 
   #self(): Json {
     const services = [...this.#services.values()];
-    const state: MemberState = this.#isLeaving
+    const state: MemberState = services.length > 0 && services.every(({ isLeaving }) => isLeaving)
       ? "leaving"
       : services.every(({ isReady }) => isReady)
       ? "ready"
@@ -552,7 +604,10 @@ export class Membership {
       startedAt: this.#startedAt,
       state,
       services: services.flatMap((service) =>
-        service.services().map((each) => advertised(each, this.#options.advertiseHost))
+        service.isLeaving ? [] : service.services().map((each) => ({
+          ...advertised(each, this.#options.advertiseHost),
+          query: service.plan.name,
+        }))
       ),
       plans: Object.fromEntries(services.map(({ plan, version }) => [plan.name, version])),
     });

@@ -21,6 +21,8 @@ export interface NatsLinkHost {
   readonly logger: PluginLogger;
   /** How often a server is asked whether it is there, in ms; after two silences it counts as lost. */
   readonly pingMs: number;
+  /** Longest pause between two attempts to come back, in ms. Default 2000. */
+  readonly maxPauseMs?: number;
 }
 
 /** Hears of a connection's fate. */
@@ -31,8 +33,8 @@ export interface NatsLinkListener {
 
 /** How long a server may take to answer at the start, in ms. */
 const CONNECT_TIMEOUT_MS = 5_000;
-/** Bounds of the pause between two attempts to come back, in ms. */
-const MIN_PAUSE_MS = 100, MAX_PAUSE_MS = 2_000;
+/** First and, by default, longest pause between two attempts to come back, in ms. */
+const FIRST_PAUSE_MS = 100, MAX_PAUSE_MS = 2_000;
 
 /** A connection to one of several NATS servers. */
 export class NatsLink {
@@ -126,7 +128,7 @@ interface Attempts {
 
 async function connectionOptions(
   { servers, credentials, user, password, token, tls }: NatsOptions,
-  { name, pingMs }: NatsLinkHost,
+  { name, pingMs, maxPauseMs = MAX_PAUSE_MS }: NatsLinkHost,
   attempts: Attempts,
 ): Promise<ConnectionOptions> {
   const encrypts = tls !== undefined || servers.some((server) => server.startsWith("tls://"));
@@ -140,7 +142,7 @@ async function connectionOptions(
     maxReconnectAttempts: -1,
     // A password may be put right on the server while we wait.
     ignoreAuthErrorAbort: true,
-    reconnectDelayHandler: () => pause(attempts.failed),
+    reconnectDelayHandler: () => pause(attempts.failed, maxPauseMs),
     ...(credentials === undefined ? {} : {
       authenticator: credsAuthenticator(await readFile(credentials, "credentials")),
     }),
@@ -193,7 +195,7 @@ function connectError({ servers }: NatsOptions, cause: unknown): PlanError {
 }
 
 /** Grows from attempt to attempt up to a bound, and differs from process to process. */
-function pause(failed: number): number {
-  const longest = Math.min(MAX_PAUSE_MS, MIN_PAUSE_MS * 2 ** Math.min(failed, 10));
+function pause(failed: number, maxPauseMs: number): number {
+  const longest = Math.min(maxPauseMs, FIRST_PAUSE_MS * 2 ** Math.min(failed, 10));
   return longest * (0.5 + Math.random() / 2);
 }

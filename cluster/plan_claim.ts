@@ -24,9 +24,13 @@ export interface PlanClaim {
 }
 
 /** What became of a claim: the plan is new, or in use already, or has replaced another one. */
-export type Claimed =
-  | { readonly outcome: "new" | "joined" }
-  | { readonly outcome: "replaced"; readonly version: string };
+export interface Claimed {
+  readonly outcome: "new" | "joined" | "replaced";
+  /** Of the entry that says so. */
+  readonly revision: number;
+  /** The version before, when it was replaced. */
+  readonly replaced?: string;
+}
 
 /** Compare-and-set may fail so often in a row; each time somebody else got on. */
 const MAX_ATTEMPTS = 1_000;
@@ -59,9 +63,11 @@ export async function claimPlan(claim: PlanClaim): Promise<Claimed> {
       plan: claim.plan,
       runners: [...isSame ? others : [], peer].sort(),
     };
-    if (await store.put(planKey(service), value, entry?.revision ?? 0) === undefined) continue;
-    if (stored === undefined) return { outcome: "new" };
-    return isSame ? { outcome: "joined" } : { outcome: "replaced", version: stored.version };
+    const revision = await store.put(planKey(service), value, entry?.revision ?? 0);
+    if (revision === undefined) continue;
+    if (stored === undefined) return { outcome: "new", revision };
+    if (isSame) return { outcome: "joined", revision };
+    return { outcome: "replaced", revision, replaced: stored.version };
   }
   throw new Error(`Cannot join service "${service}": its plan changes all the time`);
 }
@@ -85,11 +91,15 @@ export function short(version: string): string {
   return version.slice(0, 12);
 }
 
-function planKey(service: string): string {
+/** The key of a service's plan. */
+export function planKey(service: string): string {
   return `plan.${keyPart(service)}`;
 }
 
-function readPlan(value: Json | undefined): { version: string; runners: string[] } | undefined {
+/** Reads the entry of a plan; undefined when it is none. */
+export function readPlan(
+  value: Json | undefined,
+): { readonly version: string; readonly runners: readonly string[] } | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
   const { version, runners } = value;
   if (typeof version !== "string" || !Array.isArray(runners)) return undefined;

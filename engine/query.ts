@@ -17,6 +17,8 @@ import type { Registry } from "../plugins/registry.ts";
 import { Batch, Schema } from "./batch.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { Execution } from "./execution.ts";
+import type { ClusterMember } from "../cluster/cluster_member.ts";
+import type { ClusterServiceInfo } from "../cluster/member.ts";
 import { enabledLevel, pluginLogger } from "./logging.ts";
 import { columnPruner, requiredColumns } from "./make_plan.ts";
 import type { Plan } from "./plan.ts";
@@ -81,6 +83,7 @@ export class StreamingQuery {
   #plan: Plan | undefined;
   #execution: Execution | undefined;
   #checkpoint: Checkpoint | undefined;
+  #cluster: ClusterMember | undefined;
   #stopping: Promise<void> | undefined;
 
   /** Made by `session.start(plan)` and `writeStream.start()`. */
@@ -152,6 +155,11 @@ export class StreamingQuery {
     return this.#execution?.services() ?? [];
   }
 
+  /** The same on all machines of the query's cluster; empty for a query that has none. */
+  clusterServices(): readonly ClusterServiceInfo[] {
+    return this.#cluster?.services() ?? [];
+  }
+
   /**
    * Stops the query. What it has accepted is done first: requests are answered, and new ones refused
    * with 503. With `now`, requests that wait get 503 and batches are cut off; a replayable source does
@@ -217,7 +225,9 @@ export class StreamingQuery {
       const plan = this.#plan = await given;
       this.#execution = await this.#create(plan);
       this.#abort.signal.throwIfAborted();
+      await this.#join(plan);
       await this.#execution.start();
+      await this.#cluster?.ready();
       if (this.#state !== "starting") return;
       this.#state = "running";
       this.#log.info(`Query "${this.name}" is ready`, { id: this.#id, runId: this.runId });
@@ -229,6 +239,22 @@ export class StreamingQuery {
     }
     await this.#execution.finished;
     await this.#end();
+  }
+
+  /** Joins the plan's cluster, before anybody can reach the query: it may be refused there. */
+  async #join(plan: Plan): Promise<void> {
+    const { cluster } = plan;
+    if (cluster === undefined) return;
+    const { ClusterMember } = await import("../cluster/cluster_member.ts");
+    const member = await ClusterMember.join({ ...plan, cluster }, {
+      services: () => this.services(),
+      fatal: (error) => void this.#end(error),
+    });
+    if (this.#state === "ended") {
+      await member.leave();
+      throw new Error("The query was stopped while it joined");
+    }
+    this.#cluster = member;
   }
 
   async #create(plan: Plan): Promise<Execution> {
@@ -360,8 +386,13 @@ export class StreamingQuery {
       if (this.#abort.signal.aborted) resolve();
       this.#abort.signal.addEventListener("abort", () => resolve(), { once: true });
     });
-    await Promise.race([this.#execution!.drain(), now]);
+    await Promise.race([this.#drain(), now]);
     await this.#end();
+  }
+
+  async #drain(): Promise<void> {
+    await this.#cluster?.leaving();
+    await this.#execution!.drain();
   }
 
   /** The one way out: frees everything, then tells. */
@@ -382,6 +413,7 @@ export class StreamingQuery {
       const message = cause instanceof Error ? cause.message : String(cause);
       this.#log.error(`Query "${this.name}" did not close cleanly: ${message}`);
     }
+    await this.#cluster?.leave();
     this.#checkpoint?.close();
     this.#abort.abort(new Error("The query has ended"));
     if (wasRunning || stopped) this.#ready.resolve();

@@ -14,8 +14,8 @@ export interface NatsServerOptions {
   readonly host?: string;
   /** More arguments of the program: `--user`, `--pass`, `--max_payload`... */
   readonly args?: readonly string[];
-  /** Lines of a configuration file. */
-  readonly config?: string;
+  /** Whether the server stores nothing. Default false. */
+  readonly withoutJetStream?: boolean;
   /** Words to put before the program's name: `ip netns exec NAME`. */
   readonly prefix?: readonly string[];
   /** Whether it is ready when its port is open; by default it has to answer a client. */
@@ -64,14 +64,10 @@ export class NatsServer {
     this.port = port;
     this.#options = options;
     this.#directory = Deno.makeTempDirSync({ prefix: "millrace-nats-" });
-    const { config } = options;
-    const file = `${this.#directory}/server.conf`;
-    if (config !== undefined) Deno.writeTextFileSync(file, config);
     this.#args = [
       ...(options.prefix ?? []),
-      "nats-server",
-      ...(config === undefined ? [] : ["-c", file]),
-      ...["-js", "-sd", `${this.#directory}/store`, "-a", this.host, "-p", String(port)],
+      ...["nats-server", "-a", this.host, "-p", String(port)],
+      ...(options.withoutJetStream === true ? [] : ["-js", "-sd", `${this.#directory}/store`]),
       ...args,
       ...(options.args ?? []),
     ];
@@ -88,11 +84,11 @@ export class NatsServer {
   static async startCluster(size: number): Promise<NatsServer[]> {
     const routes = Array.from({ length: size }, freePort);
     const urls = routes.map((port) => `nats://127.0.0.1:${port}`);
-    const servers = routes.map((port, index) =>
+    const servers = routes.map((_, index) =>
       new NatsServer(freePort(), [
         ...["--name", `server-${index}`, "--cluster_name", "tests"],
         ...["--cluster", urls[index]!, "--routes", urls.filter((_, at) => at !== index).join(",")],
-        ...["--no_advertise", ...(port === 0 ? [] : [])],
+        "--no_advertise",
       ], {})
     );
     await Promise.all(servers.map((server) => server.start()));
@@ -131,6 +127,11 @@ export class NatsServer {
     if (running === undefined) return;
     running.kill(signal);
     await running.status;
+  }
+
+  /** Loses what a server that has been killed had stored. */
+  async forget(): Promise<void> {
+    await Deno.remove(`${this.#directory}/store`, { recursive: true });
   }
 
   /** The server takes and sends nothing until {@linkcode NatsServer.resume}. */
