@@ -108,6 +108,7 @@ export function createProgram(io: Io, done: (code: number) => void): Command {
     .action(async () => done(await (await import("./peer.ts")).peer(io)));
   program.command("services")
     .description("List where the services of a running `millrace run --admin-port` can be reached.")
+    .option("--cluster", "list those of all machines of its clusters")
     .option("--admin <url>", "its admin listener", DEFAULT_ADMIN_URL)
     .addOption(json())
     .action(async (options) => done(await (await import("./services.ts")).services(options, io)));
