@@ -63,6 +63,8 @@ const MAX_KILLS = 2;
 const HALVINGS = 5;
 /** A partition whose batches take less than this many ms is given the next one ahead of time. */
 const PIPELINED_PACE_MS = 1;
+/** From so many ms a batch on, the time between two of them counts for nothing. */
+const LONG_PACE_MS = 20;
 
 /** Spreads work over the partitions of a query. */
 export class Dispatcher {
@@ -175,7 +177,7 @@ export class Dispatcher {
       // Suspects travel alone, so that only they are blamed.
       if (length > 1 || lane.inFlight[0]!.work.kills > 0) continue;
       if (lane.pace < PIPELINED_PACE_MS) fast ??= lane;
-      else slow ??= lane;
+      else if (lane.pace > PIPELINED_PACE_MS && lane.pace < LONG_PACE_MS) slow ??= lane;
     }
     if (fast === undefined && slow === undefined || this.#again.length > 0) return undefined;
     const waiting = this.#options.waiting();
@@ -183,7 +185,7 @@ export class Dispatcher {
     if (fast !== undefined && waiting >= Math.max(8, fast.inFlight[0]!.work.batch.numRows)) {
       return fast;
     }
-    // A slow partition need not stand still between two batches where there is a full one for each.
+    // Nor need a slower one stand still between two batches, where there is a full one for each.
     const { maxBatchSize } = this.#options.init.plan.batching;
     return waiting >= maxBatchSize * this.#lanes.length ? slow : undefined;
   }
