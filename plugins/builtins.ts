@@ -41,6 +41,7 @@ export const builtins: readonly RegistryEntry[] = [
   transform("udf", () => import("../transforms/udf.ts")),
   transform("repartition", () => import("../transforms/repartition.ts")),
   transform("map_batches", () => import("../transforms/map_batches.ts")),
+  transform("onnx", () => import("../transforms/onnx.ts")),
   {
     kind: "sink",
     name: "http",

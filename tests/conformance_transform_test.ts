@@ -5,7 +5,9 @@ import { REQUEST_SCHEMA } from "../engine/http/service.ts";
 import type { Json } from "../plugins/contract.ts";
 import { builtins } from "../plugins/builtins.ts";
 import { Registry } from "../plugins/registry.ts";
+import { dataUrl } from "../onnx/model_source.ts";
 import { conformTransform, type TransformCase } from "./conformance_transform.ts";
+import { oneNode, onnxModel } from "./onnx_model.ts";
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 
@@ -49,6 +51,18 @@ export const late = async (batch) => { await 0; return batch.filter(batch.column
 export const score = (batch, { options }) =>
   batch.select(["id"]).withColumn("score", "float64", Array.from(batch.column("n"), (n) => n * options.factor));
 `);
+
+const POINTS = Batch.fromRows(parseSchema("id string, v array<float>, w array<bigint>, n int"), [
+  { id: "r0", v: [1, 2, 3], w: [1n], n: 1 },
+  { id: "r1", v: [0, -1, 0.5], w: [2n, 3n], n: 2 },
+  { id: "r2", v: [3, 2, 1], w: [4n], n: 3 },
+]);
+
+const SUM = dataUrl(onnxModel({
+  inputs: [{ name: "a", shape: ["N", 3] }, { name: "b", shape: ["N", 3] }],
+  outputs: [{ name: "y", shape: ["N", 3] }],
+  nodes: [{ op: "Add", inputs: ["a", "b"], outputs: ["y"] }],
+}));
 
 const cases: Readonly<Record<string, readonly (readonly [string, Json, Batch])[]>> = {
   with_column: [
@@ -120,6 +134,30 @@ const cases: Readonly<Record<string, readonly (readonly [string, Json, Batch])[]
       "declared",
       { module: MODULE, export: "score", schema: "score double", options: { factor: 2 } },
       TYPED,
+    ],
+  ],
+  onnx: [
+    [
+      "all of it",
+      {
+        model: SUM,
+        feed: { a: "v", b: "v" },
+        fetch: { sum: "y" },
+        softMax: { sum: "p" },
+        argMax: { sum: "k" },
+        warmUp: false,
+      },
+      POINTS,
+    ],
+    [
+      "shapes of all kinds",
+      {
+        model: dataUrl(oneNode("Identity", "int64", ["N", "length"])),
+        feed: { x: "w" },
+        fetch: { same: "y" },
+        warmUp: false,
+      },
+      POINTS,
     ],
   ],
 };

@@ -1,0 +1,28 @@
+/**
+ * The worker of a session. Started by `worker_session.ts`; it is never imported.
+ *
+ * @module
+ */
+import { parentPort } from "node:worker_threads";
+import { type ModelSession, openSession } from "./session.ts";
+import { type FromSession, type ToSession, transferable } from "./session_protocol.ts";
+
+const port = parentPort!;
+const post = (message: FromSession, moved: ArrayBuffer[] = []) => port.postMessage(message, moved);
+
+let session: ModelSession | undefined;
+
+port.on("message", async (message: ToSession) => {
+  try {
+    if (message.type === "open") {
+      session = await openSession(message.options);
+      return post({ type: "opened" });
+    }
+    const outputs = await session!.run(message.feeds, message.fetches);
+    post({ type: "outputs", outputs }, transferable(outputs));
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    // After a trap the memory of the wasm runtime may be in any state.
+    post({ type: "failed", message: reason, isBroken: error instanceof WebAssembly.RuntimeError });
+  }
+});

@@ -1,0 +1,104 @@
+/**
+ * A session in a worker of its own, so that a long run holds up nothing else: the partition goes on
+ * taking requests meanwhile, answers health checks, and prepares the next run.
+ *
+ * @module
+ */
+import { Worker } from "node:worker_threads";
+import type { ModelSession, SessionOptions, Tensors } from "./session.ts";
+import { type FromSession, type ToSession, transferable } from "./session_protocol.ts";
+
+/** A session that gets a new worker when the model brings one down. */
+export class WorkerSession implements ModelSession {
+  readonly #options: SessionOptions;
+  #worker: SessionWorker;
+  #isClosed = false;
+
+  private constructor(options: SessionOptions, worker: SessionWorker) {
+    this.#options = options;
+    this.#worker = worker;
+  }
+
+  /** @throws {Error} when the runtime cannot load the model */
+  static async open(options: SessionOptions): Promise<WorkerSession> {
+    return new WorkerSession(options, await SessionWorker.start(options));
+  }
+
+  async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
+    if (this.#worker.hasEnded && !this.#isClosed) {
+      const worker = await SessionWorker.start(this.#options);
+      this.#worker = worker;
+      if (this.#isClosed) await worker.end(CLOSED);
+    }
+    return await this.#worker.run(feeds, fetches);
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    await this.#worker.end(CLOSED);
+  }
+}
+
+const CLOSED = "the transform was closed";
+
+/** One worker, from its start to its end. */
+class SessionWorker {
+  readonly #worker: Worker;
+  #waiting: PromiseWithResolvers<FromSession> | undefined;
+  #ended: Error | undefined;
+
+  private constructor() {
+    this.#worker = new Worker(new URL("./session_worker.ts", import.meta.url), { name: "onnx" });
+    this.#worker.on("message", (message: FromSession) => this.#receive(message));
+    this.#worker.on("error", (error: Error) => void this.end(`it threw: ${error.message}`));
+    this.#worker.on("exit", (code: number) => void this.end(`it exited with code ${code}`));
+  }
+
+  static async start(options: SessionOptions): Promise<SessionWorker> {
+    const worker = new SessionWorker();
+    try {
+      await worker.#ask({ type: "open", options });
+      return worker;
+    } catch (error) {
+      await worker.end("it could not load the model");
+      throw error;
+    }
+  }
+
+  get hasEnded(): boolean {
+    return this.#ended !== undefined;
+  }
+
+  async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
+    const answer = await this.#ask({ type: "run", feeds, fetches }, transferable(feeds));
+    return (answer as FromSession & { type: "outputs" }).outputs;
+  }
+
+  /** Ends the worker, also in the middle of a run; that fails. */
+  async end(why: string): Promise<void> {
+    if (this.#ended !== undefined) return;
+    this.#ended = new Error(`The model's worker has ended: ${why}`);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.reject(this.#ended);
+    await this.#worker.terminate();
+  }
+
+  async #ask(message: ToSession, transfer: ArrayBuffer[] = []): Promise<FromSession> {
+    if (this.#ended !== undefined) throw this.#ended;
+    if (this.#waiting !== undefined) throw new Error("The model is busy: it runs once at a time");
+    this.#waiting = Promise.withResolvers();
+    const { promise } = this.#waiting;
+    this.#worker.postMessage(message, transfer);
+    const answer = await promise;
+    if (answer.type !== "failed") return answer;
+    if (answer.isBroken) await this.end(`the runtime broke down: ${answer.message}`);
+    throw new Error(answer.message);
+  }
+
+  #receive(answer: FromSession): void {
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    waiting?.resolve(answer);
+  }
+}
