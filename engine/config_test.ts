@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { ENGINE_SCHEMA } from "./make_plan.ts";
 import { builtins } from "../plugins/builtins.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { Registry } from "../plugins/registry.ts";
@@ -217,20 +218,9 @@ Deno.test("problemOf() puts an error of a plan where the file has its cause", ()
   );
 });
 
-const known = "Known: " + [
-  "name",
-  "source",
-  "transforms",
-  "sink",
-  "trigger",
-  "partitions",
-  "checkpoint",
-  "maxBatchSize",
-  "maxBatchDelayMs",
-  "batchTimeoutMs",
-  "maxQueueSize",
-  "maxWorkerMemoryMb",
-].map((key) => `"${key}"`).join(", ");
+const known = "Known: " +
+  ["name", "source", "transforms", "sink", "trigger", ...Object.keys(ENGINE_SCHEMA.entries)]
+    .map((key) => `"${key}"`).join(", ");
 
 /** The rest of a service that is right. */
 const REST = "source: rate\n    sink: console";

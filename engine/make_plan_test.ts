@@ -4,6 +4,7 @@ import type { Json } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { Registry } from "../plugins/registry.ts";
 import {
+  ENGINE_SCHEMA,
   keptColumns,
   makePlan,
   type PlanDraft,
@@ -118,9 +119,8 @@ Deno.test("outside plugins are kept as URLs, so that they mean the same elsewher
 });
 
 Deno.test("what is wrong with a draft is told whole, and its path leads to the culprit", async () => {
-  const engineKnown =
-    'Known: "partitions", "checkpoint", "maxBatchSize", "maxBatchDelayMs", "batchTimeoutMs", ' +
-    '"maxQueueSize", "maxWorkerMemoryMb"';
+  const names = Object.keys(ENGINE_SCHEMA.entries).map((key) => `"${key}"`);
+  const engineKnown = `Known: ${names.join(", ")}`;
   const triggers = 'continuous, availableNow, once, or {processingTime: "5 seconds"}';
   const cases: [draft: Partial<PlanDraft>, message: string, path: (string | number)[]][] = [
     [{ name: "" }, "Cannot start a query without a name: wanted text", ["name"]],
