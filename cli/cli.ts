@@ -4,7 +4,7 @@
  *
  * @module
  */
-import { Command, CommanderError, InvalidArgumentError, Option } from "commander";
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
 import metadata from "../deno.json" with { type: "json" };
 import { ConfigError } from "../engine/config.ts";
 import { PlanError } from "../plugins/errors.ts";
@@ -112,6 +112,27 @@ export function createProgram(io: Io, done: (code: number) => void): Command {
     .option("--admin <url>", "its admin listener", DEFAULT_ADMIN_URL)
     .addOption(json())
     .action(async (options) => done(await (await import("./services.ts")).services(options, io)));
+  program.command("balancer")
+    .description("Print the config of a balancer for the services of a config file.")
+    .addArgument(new Argument("<program>", "which balancer").choices(["nginx", "haproxy", "envoy"]))
+    .argument("<file>", "YAML or JSON config")
+    .option("--listen <host:port>", "where the balancer listens", "0.0.0.0:8080")
+    .option(
+      "--admin <url>",
+      "ask the admin listener of the running services where they listen; default: by the config",
+    )
+    .option("-o, --output <file>", "write there instead, the whole file at once")
+    .option("-w, --watch", "go on, and write the file whenever the listeners change")
+    .option("--reload <command>", "run in a shell when the file has been written")
+    .addHelpText(
+      "after",
+      "\nFor example, with nginx kept current while peers come and go:" +
+        "\n  millrace balancer nginx config.yaml --admin " + DEFAULT_ADMIN_URL + " --watch \\" +
+        "\n    --output /etc/nginx/nginx.conf --reload 'nginx -s reload'",
+    )
+    .action(async (balancer, file, options) => {
+      done(await (await import("./balancer.ts")).balancer(balancer, file, options, io));
+    });
   program.command("lint")
     .description("Check config files, the plugins they name and the columns; start nothing.")
     .argument("<file...>", "YAML or JSON configs")

@@ -67,14 +67,25 @@ export const SERVICE_ENTRIES = {
 /** What {@linkcode SERVICE_ENTRIES} give. */
 export type ServiceOptions = v.InferOutput<ReturnType<typeof serviceSchema>>;
 
+/**
+ * Name and path of the service that the options describe.
+ * @param query the query's name
+ */
+export function serviceAddress(
+  options: Pick<ServiceOptions, "name" | "path">,
+  query: string,
+): { name: string; path: string } {
+  const name = options.name ?? (trimSlashes(options.path ?? "") || query);
+  return { name, path: `/${trimSlashes(options.path ?? name)}` };
+}
+
 /** The service that the options describe; `listen` says how it gets its port. */
 export function createService(
   options: ServiceOptions,
   listen: ListenOptions,
   { service, peer, partition, columns, replies }: SourceContext,
 ): HttpService {
-  const name = options.name ?? (trimSlashes(options.path ?? "") || service);
-  const path = `/${trimSlashes(options.path ?? name)}`;
+  const { name, path } = serviceAddress(options, service);
   const { cors } = options;
   return new HttpService({
     ...options,
