@@ -5,6 +5,7 @@
  */
 import type { Plan } from "../engine/plan.ts";
 import { pluginLogger } from "../engine/logging.ts";
+import type { RingSource } from "../engine/ring.ts";
 import type { ServiceInfo } from "../plugins/contract.ts";
 import type { ClusterOptions } from "./cluster_options.ts";
 import type { ClusterServiceInfo } from "./member.ts";
@@ -72,6 +73,11 @@ export class ClusterMember {
   /** The query takes requests. */
   async ready(): Promise<void> {
     await this.membership.serviceReady(this.#service);
+  }
+
+  /** The processes over which the plan's rows are spread; this one has a slot among them then. */
+  async ring(): Promise<RingSource> {
+    return await this.membership.slots(this.#service);
   }
 
   /** Where this service listens, on all machines. */

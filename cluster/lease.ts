@@ -50,6 +50,8 @@ const MARGIN = 0.1;
 /** A lease that this process has, or would like to have. */
 export class Lease {
   readonly #options: LeaseOptions;
+  /** A mark of the holder's for others to see, written with the next step. */
+  mark: boolean = false;
   /** Of the last write of ours that is known. */
   #revision = 0;
   #token = 0;
@@ -136,7 +138,8 @@ export class Lease {
     const { store, key, owner, peer, leaseMs, clock } = this.#options;
     const askedAt = clock.monotonic(), askedAtWall = clock.wall();
     const wasHeld = this.isHeld;
-    const written = await store.put(key, { owner, peer }, revision);
+    const value = { owner, peer, ...(this.mark ? { marked: true } : {}) };
+    const written = await store.put(key, value, revision);
     if (written === undefined) {
       // Not the end of the term: the answer to a renewal may have been lost.
       this.#revision = 0;
@@ -156,12 +159,13 @@ export interface Holder {
   readonly owner: string;
   readonly peer: string;
   readonly isReleased: boolean;
+  readonly isMarked: boolean;
 }
 
 /** Reads a lease's entry; undefined when it is none. */
 export function readHolder({ value }: Entry): Holder | undefined {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return undefined;
-  const { owner, peer, released } = value;
+  const { owner, peer, released, marked } = value;
   if (typeof owner !== "string" || typeof peer !== "string") return undefined;
-  return { owner, peer, isReleased: released === true };
+  return { owner, peer, isReleased: released === true, isMarked: marked === true };
 }

@@ -243,8 +243,8 @@ export class Membership {
     this.#services.set(plan.name, registered);
     try {
       // First, so that whoever would replace the plan sees that somebody runs it.
-      await this.#writeSelf();
-      await this.#claim(registered);
+      await this.#patiently(() => this.#writeSelf());
+      await this.#patiently(() => this.#claim(registered));
     } catch (error) {
       this.#services.delete(plan.name);
       await this.#writeSelf().catch(() => {});
@@ -257,8 +257,7 @@ export class Membership {
     const service = this.#services.get(name);
     if (service === undefined) return;
     service.isReady = true;
-    // While the servers are away, the next heartbeat tells.
-    if (this.#link.isConnected) await this.#writeSelf().catch((error) => this.#trouble(error));
+    await this.#tellReady(name, true);
   }
 
   /** Takes a service off. */
@@ -279,12 +278,9 @@ export class Membership {
    * @throws {Error} when it cannot get one
    */
   async slots(service: string): Promise<Slots> {
-    let slots = this.#slots.get(service);
-    if (slots === undefined) {
-      slots = new Slots(service, (key) => this.lease(key, 0));
-      this.#slots.set(service, slots);
-    }
-    await slots.step();
+    const slots = this.#slots.get(service) ?? new Slots(service, (key) => this.lease(key, 0));
+    this.#slots.set(service, slots);
+    await this.#patiently(() => slots.step());
     this.#holdersChanged();
     return slots;
   }
@@ -294,7 +290,19 @@ export class Membership {
     const service = this.#services.get(name);
     if (service === undefined) return;
     service.isLeaving = true;
-    if (this.#link.isConnected) await this.#writeSelf().catch(() => {});
+    await this.#tellReady(name, false);
+  }
+
+  async #tellReady(name: string, isReady: boolean): Promise<void> {
+    const slots = this.#slots.get(name);
+    if (slots !== undefined) slots.isReady = isReady;
+    // While the servers are away, a later heartbeat tells.
+    if (!this.#link.isConnected) return;
+    try {
+      await Promise.all([slots?.step(), this.#writeSelf()]);
+    } catch (error) {
+      this.#trouble(error);
+    }
   }
 
   /** Says good-bye and ends. Safe twice. */
@@ -329,37 +337,53 @@ export class Membership {
 
   async #join(): Promise<void> {
     const { nats: { servers, name } } = this.#options;
-    const deadline = performance.now() + START_TIMEOUT_MS;
-    for (;;) {
-      try {
+    try {
+      await this.#patiently(async () => {
         await this.#store.ensure();
         await this.#takeName();
         this.#stopWatch();
         await this.#startWatch();
-        break;
-      } catch (error) {
-        if (error instanceof PlanError) throw error;
-        const isOff = /not enabled/i.test(messageOf(error));
-        // Servers that have just begun choose first who of them keeps what.
-        if (!isOff && performance.now() < deadline) {
-          await sleep(this.#options.heartbeatMs, this.#ended.signal);
-          continue;
-        }
-        const why = isOff
-          ? "JetStream is off there; start the servers with -js"
-          : `${messageOf(error)}; look at the servers' log`;
-        const where = servers.map((server) => `"${server}"`).join(", ");
-        throw new PlanError(`Cannot keep cluster "${name}" on NATS at ${where}: ${why}`, {
-          path: ["cluster", "nats", "servers"],
-          cause: error,
-        });
-      }
+      });
+    } catch (error) {
+      if (error instanceof PlanError) throw error;
+      const why = this.#isOff(error)
+        ? "JetStream is off there; start the servers with -js"
+        : `${messageOf(error)}; look at the servers' log`;
+      const where = servers.map((server) => `"${server}"`).join(", ");
+      throw new PlanError(`Cannot keep cluster "${name}" on NATS at ${where}: ${why}`, {
+        path: ["cluster", "nats", "servers"],
+        cause: error,
+      });
     }
     this.#isSynced = true;
     this.#schedule();
     this.#logger.info(`Joined cluster "${name}" as "${this.peer}"`, {
       members: this.members().map(({ peer }) => peer),
     });
+  }
+
+  /**
+   * Does work at the start again and again while the servers are not up to it: those that have just begun
+   * choose first who of them keeps what.
+   */
+  async #patiently<T>(work: () => Promise<T>): Promise<T> {
+    const deadline = performance.now() + START_TIMEOUT_MS;
+    for (;;) {
+      try {
+        return await work();
+      } catch (error) {
+        if (error instanceof PlanError || this.#isOff(error) || performance.now() > deadline) {
+          throw error;
+        }
+        await sleep(this.#options.heartbeatMs, this.#ended.signal);
+      }
+    }
+  }
+
+  /** Whether the servers store nothing at all; a bucket that is just being made looks alike. */
+  #isOff(error: unknown): boolean {
+    const { info } = this.#link.connection;
+    return info?.jetstream !== true && /not enabled/i.test(messageOf(error));
   }
 
   /** Registers under the process's name, once whoever had it is gone. */

@@ -47,7 +47,7 @@ export interface NatsExchangeOptions {
   readonly closesLink?: boolean;
   readonly cluster: string;
   readonly service: string;
-  /** Whose end this is; the peer is the process's slot. */
+  /** Whose end this is; the peer is the process's slot. See {@linkcode NatsExchange.moveTo}. */
   readonly self: PartitionAddress;
   /** Stages of which it takes calls to any partition. Default: none. */
   readonly stages?: readonly number[];
@@ -100,6 +100,7 @@ export class NatsExchange implements Exchange {
   readonly #sending = new Map<string, Promise<void>>();
   readonly #subscriptions: Subscription[] = [];
   readonly #stopListening: () => void;
+  #self: PartitionAddress;
   #handler: ExchangeHandler | undefined;
   #number = 0;
   #prober: ReturnType<typeof setInterval> | undefined;
@@ -109,6 +110,7 @@ export class NatsExchange implements Exchange {
 
   constructor(options: NatsExchangeOptions) {
     this.#options = options;
+    this.#self = options.self;
     this.#link = options.link;
     this.#stopListening = this.#link.listen({
       // Answers that were on their way are lost, and nobody tells which.
@@ -122,33 +124,31 @@ export class NatsExchange implements Exchange {
   async open(handler: ExchangeHandler): Promise<void> {
     this.#handler = handler;
     const { connection } = this.#link;
-    const { self, stages = [], probeMs = PROBE_MS } = this.#options;
-    const receive = (take: (message: Msg) => void) => (error: Error | null, message: Msg) => {
-      if (error !== null) {
-        return this.#options.logger.warn(`Cannot listen for rows from elsewhere: ${error.message}`);
-      }
-      try {
-        take(message);
-      } catch (error) {
-        this.#options.logger.warn(`A message was ignored: ${(error as Error).message}`);
-      }
-    };
+    const { stages = [], probeMs = PROBE_MS } = this.#options;
     this.#subscriptions.push(
-      connection.subscribe(`${this.#inbox}.*`, {
-        callback: receive((message) => this.#answered(message)),
-      }),
-      connection.subscribe(this.#subject(self), {
-        callback: receive((message) => this.#asked(message)),
-      }),
+      connection.subscribe(
+        `${this.#inbox}.*`,
+        this.#receiver((message) => this.#answered(message)),
+      ),
+      connection.subscribe(this.#subject(this.#self), this.#asker),
       ...stages.map((stage) =>
-        connection.subscribe(this.#anySubject(stage), {
-          queue: "partitions",
-          callback: receive((message) => this.#asked(message)),
-        })
+        connection.subscribe(this.#anySubject(stage), { ...this.#asker, queue: "partitions" })
       ),
     );
     this.#prober = setInterval(() => this.#probe(), probeMs);
     await connection.flush();
+  }
+
+  /**
+   * The partition is to be called by another address from now on: its process has another slot. Those who
+   * wait for it by the old one are not answered.
+   */
+  moveTo(self: PartitionAddress): void {
+    const own = this.#subscriptions[1];
+    this.#self = self;
+    if (own === undefined || this.#closing !== undefined) return;
+    own.unsubscribe();
+    this.#subscriptions[1] = this.#link.connection.subscribe(this.#subject(self), this.#asker);
   }
 
   call(to: PartitionAddress, request: StageRequest): Promise<StageResponse> {
@@ -191,6 +191,26 @@ export class NatsExchange implements Exchange {
     inbox?.unsubscribe();
     own?.unsubscribe();
     if (this.#options.closesLink === true) await this.#link.close();
+  }
+
+  get #asker() {
+    return this.#receiver((message) => this.#asked(message));
+  }
+
+  #receiver(take: (message: Msg) => void) {
+    const { logger } = this.#options;
+    return {
+      callback: (error: Error | null, message: Msg) => {
+        if (error !== null) {
+          return logger.warn(`Cannot listen for rows from elsewhere: ${error.message}`);
+        }
+        try {
+          take(message);
+        } catch (error) {
+          logger.warn(`A message was ignored: ${(error as Error).message}`);
+        }
+      },
+    };
   }
 
   async #call(
@@ -332,7 +352,7 @@ export class NatsExchange implements Exchange {
     if (this.#options.accepts?.() === false) {
       return this.#refuse(reply, new ExchangeError("the slot is not this process's any more"));
     }
-    const isToAny = message.subject !== this.#subject(this.#options.self);
+    const isToAny = message.subject !== this.#subject(this.#self);
     if (isToAny) this.#publish(reply, this.#message(TAKEN, 0, 1));
     const receiving = served ?? this.#receive(reply);
     const payload = receiving.parts.add(index, count, part);
@@ -374,7 +394,7 @@ export class NatsExchange implements Exchange {
   async #answer(kind: number, reply: string, answer: Uint8Array, served: Served): Promise<void> {
     checkLength(answer);
     // The caller's own address would not do: its answers to parts come to where calls come in.
-    await this.#send(kind, reply, answer, this.#subject(this.#options.self), served);
+    await this.#send(kind, reply, answer, this.#subject(this.#self), served);
   }
 
   #refuse(reply: string, error: unknown): void {
@@ -414,7 +434,7 @@ export class NatsExchange implements Exchange {
   }
 
   #message(kind: number, index: number, count: number, part?: Uint8Array): Uint8Array {
-    const { peer, partition } = this.#options.self;
+    const { peer, partition } = this.#self;
     const bytes = new Uint8Array(HEADER_BYTES + (part?.length ?? 0));
     const view = new DataView(bytes.buffer);
     view.setUint8(0, kind);

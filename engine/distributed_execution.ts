@@ -12,6 +12,7 @@ import type { PartitionInit, PartitionReport } from "./partition_protocol.ts";
 import type { Plan } from "./plan.ts";
 import type { BatchRecord } from "./progress.ts";
 import { checkTrigger } from "./push_execution.ts";
+import type { RingSource } from "./ring.ts";
 
 /** What a {@linkcode DistributedExecution} is given by its query. */
 export interface DistributedExecutionHost {
@@ -20,6 +21,8 @@ export interface DistributedExecutionHost {
   readonly logger: PluginLogger;
   /** Whether the plan moves rows between partitions. Without an exchange in `init`, one is made. */
   readonly movesRows?: boolean;
+  /** The processes, on many machines, between which it moves them. Default: only this one. */
+  ring?(): Promise<RingSource>;
   progress(record: BatchRecord): void;
   /** The query cannot go on. */
   fatal(error: Error): void;
@@ -44,6 +47,8 @@ export class DistributedExecution implements Execution {
   #closed = false;
   /** The directory of the exchange, when it was made here. */
   #exchangeDir: string | undefined;
+  #ring: RingSource | undefined;
+  #stopRing = () => {};
 
   constructor(host: DistributedExecutionHost) {
     const { plan, init, logger } = host;
@@ -93,6 +98,7 @@ export class DistributedExecution implements Execution {
       if (this.#closed) return await removeExchangeDir(dir);
       this.#exchangeDir = dir;
     }
+    if (movesRows) await this.#joinRing();
     await this.#pool.start({ oneByOne: true });
   }
 
@@ -116,6 +122,7 @@ export class DistributedExecution implements Execution {
     if (this.#closed) return;
     this.#closed = true;
     await this.#pool.close(timeoutMs);
+    this.#stopRing();
     if (this.#exchangeDir !== undefined) await removeExchangeDir(this.#exchangeDir);
     for (const { resolve } of this.#drained) resolve();
   }
@@ -146,10 +153,22 @@ export class DistributedExecution implements Execution {
   }
 
   /** Where rows are exchanged, for a worker that is about to start. */
-  #exchange(): Pick<PartitionInit, "exchange"> {
+  #exchange(): Pick<PartitionInit, "exchange" | "ring"> {
     const dir = this.#exchangeDir;
     if (dir === undefined) return {};
-    return { exchange: { dir, peers: 1, partitions: this.#host.plan.partitions } };
+    const ring = this.#ring?.current();
+    return {
+      exchange: { dir, peers: 1, partitions: this.#host.plan.partitions },
+      ...(ring === undefined ? {} : { ring }),
+    };
+  }
+
+  async #joinRing(): Promise<void> {
+    this.#ring = await this.#host.ring?.();
+    if (this.#ring === undefined) return;
+    this.#stopRing = this.#ring.listen((ring) => {
+      for (const host of this.#pool.hosts) host.ring(ring);
+    });
   }
 
   #report(partition: number, report: PartitionReport): void {

@@ -27,7 +27,7 @@ export interface LocalExecutionHost extends Omit<SettlementHost, "nextBatchId"> 
 }
 
 /** The exchange, and who is who in it. */
-export type ExchangeHost = Pick<StageRunnerHost, "exchange" | "self" | "peers">;
+export type ExchangeHost = Pick<StageRunnerHost, "exchange" | "self" | "peers" | "addresses">;
 
 /** Shortest time between two reports, in ms. */
 const REPORT_MS = 200;

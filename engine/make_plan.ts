@@ -16,7 +16,7 @@ import type { Registry } from "../plugins/registry.ts";
 import { Batch, Schema } from "./batch.ts";
 import { BALANCER_SCHEMA } from "../cluster/balancer_options.ts";
 import { DEFAULT_BATCHING, type Plan, type PluginUse, type Trigger } from "./plan.ts";
-import { movedColumns, shufflesOf, withKeys } from "./shuffle.ts";
+import { countShuffles, movedColumns, shufflesOf, withKeys } from "./shuffle.ts";
 
 /** A plan in the making, as the user gave it. */
 export interface PlanDraft {
@@ -258,6 +258,15 @@ async function checkColumns(plan: Plan, draft: PlanDraft, registry: Registry): P
       `Cannot run source "${source.name}" in cluster "${plan.cluster.nats.name}": it lives on the head; use a ` +
         `source that lives in the partitions, such as "distributed_http", or leave "cluster" out`,
       { path: ["source", draft.source.name] },
+    );
+  }
+  const ownsPeers = plan.peers !== undefined || plan.balancer !== undefined;
+  if (plan.cluster !== undefined && ownsPeers && await countShuffles(plan, registry) > 0) {
+    const key = plan.peers !== undefined ? "peers" : "balancer";
+    throw new PlanError(
+      `Cannot move rows between the machines of cluster "${plan.cluster.nats.name}" and between peers of one ` +
+        `machine as well: leave "${key}" out and raise "partitions"`,
+      { path: [key] },
     );
   }
   await within(["sink", draft.sink.name], async () => {

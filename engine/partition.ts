@@ -6,6 +6,7 @@
  */
 import process from "node:process";
 import { parentPort } from "node:worker_threads";
+import type { ClusterExchange } from "../cluster/cluster_exchange.ts";
 import { builtins } from "../plugins/builtins.ts";
 import type { PluginContext, PluginLogger, Reply, ServiceInfo } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
@@ -18,6 +19,7 @@ import { type ExchangeHost, LocalExecution } from "./local_execution.ts";
 import { columnPruner, requiredColumns } from "./make_plan.ts";
 import { EarlyReplies, type Outcome, type Pipeline } from "./pipeline.ts";
 import { QueryReplies, Replies } from "./replies.ts";
+import { RING_DESTINATIONS } from "./ring.ts";
 import { StageReplies } from "./stage_replies.ts";
 
 const LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
@@ -42,6 +44,7 @@ port.on("message", (message: ToPartition) => {
     return post({ type: "pong", busyForMs: running?.local?.busyForMs ?? 0 });
   }
   if (message.type === "drain") return drain(message.handOver);
+  if (message.type === "ring") return running?.spread?.update(message.ring);
   if (tail === undefined) {
     const work = handle(message);
     if (work !== undefined) tail = finish(work);
@@ -104,6 +107,8 @@ class Running {
   #context!: PluginContext;
   /** Runs the batches of a partition that serves by itself. */
   local: LocalExecution | undefined;
+  /** The exchange, where rows are spread over many machines. */
+  spread: ClusterExchange | undefined;
   #metrics: Record<string, number> | undefined;
   readonly #abort = new AbortController();
 
@@ -129,7 +134,9 @@ class Running {
     };
     running.#pipelines = await createPipelines(plan, registry, {
       ...running.#context,
-      destinations: (exchange?.peers ?? 1) * plan.partitions,
+      destinations: message.ring === undefined
+        ? (exchange?.peers ?? 1) * plan.partitions
+        : RING_DESTINATIONS,
       reply: isLocal
         ? (id, reply, stage) => running.local?.reply(stage, id, reply)
         : running.#early.add,
@@ -165,7 +172,7 @@ class Running {
     this.local = new LocalExecution({
       plan,
       pipelines: this.#pipelines,
-      exchange: await exchangeOf(init, this.#pipelines.length, this.#context.logger),
+      exchange: await this.#exchange(init),
       source,
       sink,
       logger: this.#context.logger,
@@ -244,6 +251,34 @@ class Running {
     }
   }
 
+  /** The partition's end of the exchange; undefined when the plan moves no rows. */
+  async #exchange(init: PartitionInit): Promise<ExchangeHost | undefined> {
+    const { plan, exchange, peer, partition, ring } = init;
+    if (this.#pipelines.length === 1) return undefined;
+    if (exchange === undefined) {
+      throw new Error("A plan that moves rows was started without exchange");
+    }
+    const { LoopbackExchange } = await import("../cluster/loopback.ts");
+    const { logger } = this.#context;
+    const self = { peer, partition };
+    const { peers, dir } = exchange;
+    const loopback = new LoopbackExchange({ dir, self, logger });
+    if (ring === undefined || plan.cluster === undefined) {
+      return { exchange: loopback, self, peers };
+    }
+    const { ClusterExchange } = await import("../cluster/cluster_exchange.ts");
+    const { cluster } = plan;
+    const spread = await ClusterExchange.create({
+      plan: { ...plan, cluster },
+      partition,
+      ring,
+      local: loopback,
+      logger,
+    });
+    this.spread = spread;
+    return { exchange: spread, self, peers, addresses: () => spread.addresses };
+  }
+
   readonly #answer = (id: string, reply: Reply): void => {
     this.#replies.own?.(id, reply);
   };
@@ -252,25 +287,6 @@ class Running {
     this.#metrics ??= {};
     this.#metrics[name] = (this.#metrics[name] ?? 0) + amount;
   }
-}
-
-/** The partition's end of the exchange; undefined when the plan moves no rows. */
-async function exchangeOf(
-  { exchange, peer, partition }: PartitionInit,
-  stages: number,
-  logger: PluginLogger,
-): Promise<ExchangeHost | undefined> {
-  if (stages === 1) return undefined;
-  if (exchange === undefined) {
-    throw new Error("A plan that moves rows was started without exchange");
-  }
-  const { LoopbackExchange } = await import("../cluster/loopback.ts");
-  const self = { peer, partition };
-  return {
-    exchange: new LoopbackExchange({ dir: exchange.dir, self, logger }),
-    self,
-    peers: exchange.peers,
-  };
 }
 
 /** Below this many bytes a copy is cheaper than a transfer. */

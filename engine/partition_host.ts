@@ -14,6 +14,7 @@ import type {
   PartitionResult,
   ToPartition,
 } from "./partition_protocol.ts";
+import type { Ring } from "./ring.ts";
 
 /** What a partition tells its owner. */
 export interface PartitionEvents {
@@ -82,6 +83,11 @@ export class PartitionHost {
   /** Asks a partition that serves by itself to take in no more; `drained` follows. */
   drain(handOver: boolean = false): void {
     this.#post({ type: "drain", handOver });
+  }
+
+  /** Tells a partition over which others its rows are spread. */
+  ring(ring: Ring): void {
+    this.#post({ type: "ring", ring });
   }
 
   /** Asks for a sign of life, which moves `lastHeard`. */

@@ -7,6 +7,7 @@ import type { Reply, ServiceInfo } from "../plugins/contract.ts";
 import type { WireBatch } from "./batch.ts";
 import type { RowFailure } from "./pipeline.ts";
 import type { Plan } from "./plan.ts";
+import type { Ring } from "./ring.ts";
 
 /** Head to worker. */
 export type ToPartition =
@@ -19,6 +20,8 @@ export type ToPartition =
     readonly stage?: number;
   }
   | { readonly type: "ping" }
+  /** To a partition whose rows are spread over many machines: over which, from now on. */
+  | { readonly type: "ring"; readonly ring: Ring }
   /**
    * To a partition that serves by itself: take in no more, and say when all is done. With `handOver`,
    * callers are given the time to go to another instance first.
@@ -38,6 +41,8 @@ export interface PartitionInit {
   readonly siblings?: readonly ServiceInfo[];
   /** Where rows are exchanged that a shuffle moves; absent when the plan moves none. */
   readonly exchange?: ExchangeInit;
+  /** The processes among which they move, where these are on many machines. */
+  readonly ring?: Ring;
 }
 
 /** The partitions between which rows move, and where they meet. */

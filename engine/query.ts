@@ -294,6 +294,7 @@ export class StreamingQuery {
         init,
         logger: this.#log,
         movesRows,
+        ...(plan.cluster === undefined ? {} : { ring: () => this.#cluster!.ring() }),
         progress,
         fatal,
       });

@@ -153,19 +153,20 @@ interface Prepared {
 /**
  * Takes a batch apart by its destinations, rows in their order. Every row is in exactly one share; there
  * are no shares without rows.
+ * @param places how many places there are for the destinations; they are dealt out to them in turn
  */
-export function splitShares(batch: Batch): readonly Share[] {
+export function splitShares(batch: Batch, places: number = Infinity): readonly Share[] {
   if (batch.numRows === 0) return [];
   const destinations = batch.column(DESTINATION) as Int32Array;
   const rest = withoutDestinations(batch);
   const rows = new Map<number, number[]>();
   for (let row = 0; row < destinations.length; row++) {
-    const destination = destinations[row]!;
+    const destination = destinations[row]! % places;
     const mine = rows.get(destination);
     if (mine === undefined) rows.set(destination, [row]);
     else mine.push(row);
   }
-  if (rows.size === 1) return [{ destination: destinations[0]!, batch: rest }];
+  if (rows.size === 1) return [{ destination: destinations[0]! % places, batch: rest }];
   return Array.from(rows, ([destination, mine]) => ({ destination, batch: rest.take(mine) }));
 }
 

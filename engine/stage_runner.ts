@@ -39,6 +39,8 @@ export interface StageRunnerHost {
   readonly self: PartitionAddress;
   /** Number of peers, each with the plan's number of partitions. */
   readonly peers: number;
+  /** The partitions of the moment, this one's address among them, where they come and go. */
+  addresses?(): { readonly all: readonly PartitionAddress[]; readonly self: PartitionAddress };
   readonly sink: Sink;
   /** Aborted when the query stops at once. */
   readonly signal: AbortSignal;
@@ -55,21 +57,23 @@ export class StageRunner {
   readonly #host: StageRunnerHost;
   readonly #stages: readonly Turns[];
   readonly #sink = new Turns();
-  readonly #self: number;
-  readonly #addresses: readonly PartitionAddress[];
-  /** Rows under way to each destination. */
-  readonly #inFlight: number[];
+  readonly #addresses: () => {
+    readonly all: readonly PartitionAddress[];
+    readonly self: PartitionAddress;
+  };
+  /** Rows under way to each partition, by its address. */
+  readonly #inFlight = new Map<string, number>();
 
   constructor(host: StageRunnerHost) {
     const { plan, peers, self, pipelines } = host;
     this.#host = host;
     this.#stages = pipelines.map(() => new Turns());
-    this.#self = self.peer * plan.partitions + self.partition;
-    this.#addresses = Array.from({ length: peers * plan.partitions }, (_, at) => ({
+    const all = Array.from({ length: peers * plan.partitions }, (_, at) => ({
       peer: Math.floor(at / plan.partitions),
       partition: at % plan.partitions,
     }));
-    this.#inFlight = this.#addresses.map(() => 0);
+    const fixed = { all, self };
+    this.#addresses = host.addresses ?? (() => fixed);
   }
 
   /** Starts to take rows of others. */
@@ -99,10 +103,13 @@ export class StageRunner {
    * @param batch with destinations
    */
   async forward(stage: number, batch: Batch, owner: RowsOwner): Promise<void> {
-    const shares = splitShares(batch);
-    await Promise.all(
-      shares.map(({ destination, batch }) => this.#send(destination, { stage, batch }, owner)),
-    );
+    const { all, self } = this.#addresses();
+    const shares = splitShares(batch, all.length);
+    await Promise.all(shares.map(({ destination, batch }) => {
+      const to = all[destination]!;
+      const isSelf = to.peer === self.peer && to.partition === self.partition;
+      return this.#send(to, isSelf, { stage, batch }, owner);
+    }));
   }
 
   /** Answers those who wait for rows here, then gives up the own ones that are elsewhere. */
@@ -110,28 +117,35 @@ export class StageRunner {
     await this.#host.exchange.close();
   }
 
-  async #send(destination: number, request: StageRequest, owner: RowsOwner): Promise<void> {
+  async #send(
+    to: PartitionAddress,
+    isSelf: boolean,
+    request: StageRequest,
+    owner: RowsOwner,
+  ): Promise<void> {
     const { batch, stage } = request;
     const { numRows } = batch;
-    const inFlight = this.#inFlight[destination]!;
+    const key = `${to.peer}.${to.partition}`;
+    const inFlight = this.#inFlight.get(key) ?? 0;
     // A batch may be larger than the queue: alone it goes.
     if (inFlight > 0 && inFlight + numRows > this.#host.plan.batching.maxQueueSize) {
       owner.fail(failuresOf(batch, 503, "Too many requests wait: try again later"));
       return;
     }
-    this.#inFlight[destination]! += numRows;
+    this.#inFlight.set(key, inFlight + numRows);
     try {
-      if (destination === this.#self) await this.#run(stage, batch, owner);
+      if (isSelf) await this.#run(stage, batch, owner);
       else {
-        const to = this.#addresses[destination]!;
         const { replies, failures } = await this.#host.exchange.call(to, request);
         for (const [id, reply] of replies) owner.reply(id, reply);
         if (failures.length > 0) owner.fail(failures);
       }
     } catch (error) {
-      this.#lost(destination, batch, error, owner);
+      this.#lost(to, batch, error, owner);
     } finally {
-      this.#inFlight[destination]! -= numRows;
+      const left = this.#inFlight.get(key)! - numRows;
+      if (left > 0) this.#inFlight.set(key, left);
+      else this.#inFlight.delete(key);
     }
   }
 
@@ -192,10 +206,14 @@ export class StageRunner {
   }
 
   /** Rows did not come back from where they went. */
-  #lost(destination: number, batch: Batch, cause: unknown, owner: RowsOwner): void {
+  #lost(
+    { peer, partition }: PartitionAddress,
+    batch: Batch,
+    cause: unknown,
+    owner: RowsOwner,
+  ): void {
     const error = asError(cause);
     if (error.name !== "ExchangeError") return this.#failed(batch, error, owner);
-    const { peer, partition } = this.#addresses[destination]!;
     this.#host.logger.warn(
       `${batch.numRows} rows were lost with partition ${partition} of peer ${peer}: ${error.message}`,
     );

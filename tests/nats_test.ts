@@ -8,6 +8,7 @@ import assert from "node:assert/strict";
 import * as v from "valibot";
 import { CLUSTER_SCHEMA } from "../cluster/cluster_options.ts";
 import { Membership } from "../cluster/membership.ts";
+import type { Json } from "../plugins/contract.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { makePlan } from "../engine/make_plan.ts";
 import type { Plan } from "../engine/plan.ts";
@@ -165,13 +166,15 @@ function configOf(cluster: object, port: number, host = "127.0.0.1"): object {
   };
 }
 
-async function ask(url: string): Promise<string> {
-  const response = await fetch(url, {
-    method: "POST",
-    body: "hello",
-    signal: AbortSignal.timeout(5_000),
-  });
-  return await response.text();
+async function ask(url: string, body: string = "hello"): Promise<string> {
+  const signal = AbortSignal.timeout(5_000);
+  return await (await fetch(url, { method: "POST", body, signal })).text();
+}
+
+async function statusOf(url: string, body: string): Promise<number> {
+  const response = await fetch(url, { method: "POST", body, signal: AbortSignal.timeout(5_000) });
+  await response.body?.cancel();
+  return response.status;
 }
 
 test("members see each other come and go", async (server) => {
@@ -300,12 +303,19 @@ test("slots are the process's that renews them; they are few, whoever comes and 
   const [a, b] = [await members.join("a"), await members.join("b")];
   const ofA = await a.slots("api"), ofB = await b.slots("api");
   assert.deepEqual([ofA.slot, ofB.slot], [0, 1]);
-  await until("the ring", () => ofA.ring.length === 2 && ofB.ring.length === 2);
-  assert.deepEqual(ofA.ring, [{ slot: 0, peer: "a" }, { slot: 1, peer: "b" }]);
-  assert.deepEqual([0, 1, 2, 3].map((hash) => ofA.slotOf(hash)), [0, 1, 0, 1]);
+  ofA.isReady = ofB.isReady = true;
+  await until("the ring", () => [ofA, ofB].every((each) => each.current().ready.length === 2));
+  await until("both", () => ofA.taken.every(({ isReady }) => isReady));
+  assert.deepEqual(ofA.taken, [
+    { slot: 0, peer: "a", isReady: true },
+    { slot: 1, peer: "b", isReady: true },
+  ]);
+  // Before it goes, a process lets go of new rows.
+  ofA.isReady = false;
+  await until("the ring", () => ofB.current().ready.length === 1);
+  assert.deepEqual(ofB.current().taken, [0, 1]);
   await a.leave();
-  await until("the ring", () => ofB.ring.length === 1);
-  assert.deepEqual([7, 8].map((hash) => ofB.slotOf(hash)), [1, 1]);
+  await until("the ring", () => ofB.current().taken.length === 1);
   const c = await members.join("c");
   assert.equal((await c.slots("api")).slot, 0);
 });
@@ -367,6 +377,84 @@ test("a process that was cut off while its plan was replaced ends its service", 
   // Told by the watch, or by those who run the new plan when the process registers again.
   assert.match(await process.failure(), /has replaced it by plan|runs plan/);
   await session.stop();
+});
+
+/** `key/rest` in, `key/rest=count so far of the key in place` out. */
+async function countingPlan(session: Session, cluster: object, engine: Record<string, Json> = {}) {
+  return await makePlan({
+    name: "api",
+    source: { name: "distributed_http", options: { host: "127.0.0.1", port: 0, shared: false } },
+    transforms: [
+      { name: "with_column", options: { key: "split(value, '/')[0]" } },
+      { name: "repartition", options: { keys: ["key"] } },
+      { name: "map_batches", options: { module: "./modules/running_count.ts" } },
+      { name: "with_column", options: { reply: "concat(value, '=', count)" } },
+    ],
+    sink: { name: "http", options: { replyCol: "reply" } },
+    engine: { partitions: 2, ...engine },
+    plugins: [],
+    baseUrl: new URL(".", import.meta.url).href,
+    cluster: JSON.parse(JSON.stringify(cluster)),
+  }, session.newRegistry());
+}
+
+test("a count by key over three processes is that of one; when one goes, its keys go on elsewhere", async (server) => {
+  await using members = new Members(server);
+  const sessions = [new Session(), new Session(), new Session()];
+  try {
+    const queries = await Promise.all(sessions.map(async (session, index) => {
+      const query = session.start(await countingPlan(session, members.options("abc"[index]!)));
+      await query.ready;
+      return query;
+    }));
+    const watcher = await members.join("watcher");
+    const slots = () => watcher.members().length === 4 && watcher.services("api").length === 6;
+    await until("all", slots);
+    const urls = queries.flatMap((query) => query.services().map(({ url }) => url));
+    await until("all to know of all", async () => {
+      const keys = Array.from({ length: 8 }, () => crypto.randomUUID());
+      const counts = await Promise.all(keys.map(async (key) => {
+        const replies: string[] = [];
+        for (const url of urls) replies.push(await ask(url, `${key}/`));
+        return replies.every((reply, at) => reply === `${key}/=${at + 1}`);
+      }));
+      return counts.every((isRight) => isRight);
+    });
+    const keys = Array.from({ length: 12 }, (_, at) => `key${at}`);
+    const replies = await Promise.all(keys.map(async (key, first) => {
+      const counts: string[] = [];
+      for (let at = 0; at < 12; at++) {
+        counts.push(await ask(urls[(first + at) % urls.length]!, `${key}/${at}`));
+      }
+      return counts;
+    }));
+    assert.deepEqual(
+      replies,
+      keys.map((key) => Array.from({ length: 12 }, (_, at) => `${key}/${at}=${at + 1}`)),
+    );
+    await sessions[0]!.stop();
+    const rest = urls.slice(2);
+    await until("keys to be elsewhere", async () => {
+      const statuses = await Promise.all(
+        keys.flatMap((key) => rest.map((url) => statusOf(url, `${key}/`))),
+      );
+      return statuses.every((status) => status === 200);
+    });
+  } finally {
+    await Promise.all(sessions.map((session) => session.stop()));
+  }
+});
+
+test("rows cannot move between machines and peers at once", async (server) => {
+  await using members = new Members(server);
+  await assert.rejects(
+    countingPlan(new Session(), members.options("a"), { peers: 2 }),
+    (error: PlanError) => {
+      assert.deepEqual(error.path, ["peers"]);
+      assert.match(error.message, /leave "peers" out and raise "partitions"$/);
+      return true;
+    },
+  );
 });
 
 const ERRORS: readonly {
