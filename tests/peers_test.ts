@@ -291,7 +291,7 @@ Deno.test("peers are restarted one after another under load, and no request fail
   });
 });
 
-Deno.test("behind the balancer a restart and a kill lose no request, over new connections too", async () => {
+Deno.test("behind the balancer a restart loses no request, over new connections too", async () => {
   const setup = {
     peers: 2,
     source: { shared: false, port: freePort() },
