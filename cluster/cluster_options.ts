@@ -20,7 +20,14 @@ const NAME = v.pipe(
 
 const SERVER = v.pipe(
   v.string(),
-  v.check(isServer, 'wanted "host:port", "nats://host:port" or "tls://host:port"'),
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed || isServer(dataset.value)) return;
+    addIssue({
+      message: 'wanted "host:port", "nats://host:port" or "tls://host:port"',
+      // A password may stand in it, where none belongs.
+      input: dataset.value.replace(/[^/]*@/, "...@"),
+    });
+  }),
 );
 
 type Given = Readonly<Record<string, unknown>>;
