@@ -67,5 +67,6 @@ export {
 export * from "./plugins/contract.ts";
 export * from "./plugins/errors.ts";
 export { Registry, type RegistryEntry } from "./plugins/registry.ts";
+export { onnx, type OnnxModel, type OnnxModelOptions } from "./onnx/transformer.ts";
 export { dropMemoryStream, MemoryStream, memoryStream } from "./sources/memory.ts";
 export { dropMemoryTable, MemoryTable, memoryTable } from "./sinks/memory.ts";

@@ -79,12 +79,12 @@ export function elements(type: ElementType, length: number): Elements {
   return type === "string" ? new Array<string>(length).fill("") : new ARRAYS[type](length);
 }
 
-/** The elements that bytes hold, low byte first; the bytes are copied. */
-export function elementsOfBytes(
+/** The elements in a buffer, low byte first; it is not copied. */
+export function elementsIn(
   type: Exclude<ElementType, "string">,
-  bytes: Uint8Array,
+  buffer: ArrayBuffer,
 ): Exclude<Elements, string[]> {
-  return new ARRAYS[type](bytes.slice().buffer);
+  return new ARRAYS[type](buffer);
 }
 
 /** Bytes of one element. */

@@ -5,7 +5,7 @@
  */
 import { parentPort } from "node:worker_threads";
 import { type ModelSession, openSession } from "./session.ts";
-import { type FromSession, type ToSession, transferable } from "./session_protocol.ts";
+import { type FromSession, fromWire, type ToSession, toWire } from "./session_protocol.ts";
 
 const port = parentPort!;
 const post = (message: FromSession, moved: ArrayBuffer[] = []) => port.postMessage(message, moved);
@@ -15,11 +15,15 @@ let session: ModelSession | undefined;
 port.on("message", async (message: ToSession) => {
   try {
     if (message.type === "open") {
-      session = await openSession(message.options);
+      const { bytes } = message.options;
+      session = await openSession({
+        ...message.options,
+        bytes: bytes === undefined ? undefined : new Uint8Array(bytes),
+      });
       return post({ type: "opened" });
     }
-    const outputs = await session!.run(message.feeds, message.fetches);
-    post({ type: "outputs", outputs }, transferable(outputs));
+    const { wire, buffers } = toWire(await session!.run(fromWire(message.feeds), message.fetches));
+    post({ type: "outputs", outputs: wire }, buffers);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     // After a trap the memory of the wasm runtime may be in any state.

@@ -6,7 +6,13 @@
  */
 import { Worker } from "node:worker_threads";
 import type { ModelSession, SessionOptions, Tensors } from "./session.ts";
-import { type FromSession, type ToSession, transferable } from "./session_protocol.ts";
+import {
+  type FromSession,
+  fromWire,
+  type ToSession,
+  toWire,
+  wholeBuffer,
+} from "./session_protocol.ts";
 
 /** A session that gets a new worker when the model brings one down. */
 export class WorkerSession implements ModelSession {
@@ -57,7 +63,10 @@ class SessionWorker {
   static async start(options: SessionOptions): Promise<SessionWorker> {
     const worker = new SessionWorker();
     try {
-      await worker.#ask({ type: "open", options });
+      const { bytes } = options;
+      // It is copied, since it is needed again when the worker must be replaced.
+      const copy = bytes === undefined ? undefined : wholeBuffer(bytes);
+      await worker.#ask({ type: "open", options: { ...options, bytes: copy } });
       return worker;
     } catch (error) {
       await worker.end("it could not load the model");
@@ -70,8 +79,9 @@ class SessionWorker {
   }
 
   async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
-    const answer = await this.#ask({ type: "run", feeds, fetches }, transferable(feeds));
-    return (answer as FromSession & { type: "outputs" }).outputs;
+    const { wire, buffers } = toWire(feeds);
+    const answer = await this.#ask({ type: "run", feeds: wire, fetches }, buffers);
+    return fromWire((answer as FromSession & { type: "outputs" }).outputs);
   }
 
   /** Ends the worker, also in the middle of a run; that fails. */
