@@ -5,4 +5,5 @@
  */
 import { runCli } from "./cli/cli.ts";
 
-if (import.meta.main) Deno.exit(await runCli(Deno.args));
+// Not awaited: a compiled binary keeps compiled code for its next start once this module has ended.
+if (import.meta.main) runCli(Deno.args).then(Deno.exit);

@@ -5,10 +5,10 @@
  * @module
  */
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from "commander";
-import metadata from "../deno.json" with { type: "json" };
 import { ConfigError } from "../engine/config.ts";
 import { PlanError } from "../plugins/errors.ts";
 import { BAD_USE, DONE, FAILED, type Io, processIo } from "./io.ts";
+import { VERSION } from "./version.ts";
 
 /**
  * Runs a command.
@@ -47,7 +47,7 @@ function wholeNumber(least: number, most: number): (text: string) => number {
 export function createProgram(io: Io, done: (code: number) => void): Command {
   const program = new Command("millrace")
     .description("Serves streaming pipelines as web services.")
-    .version(metadata.version, "-V, --version", "print the version")
+    .version(VERSION, "-V, --version", "print the version")
     .helpOption("-h, --help", "print help")
     .helpCommand("help [command]", "print help for a command")
     .addHelpText("after", "\nExit codes: 0 done, 1 failed while running, 2 bad use or bad config.")
@@ -155,12 +155,22 @@ export function createProgram(io: Io, done: (code: number) => void): Command {
   program.command("create")
     .description("Print a config to start from, with every option and what it is for.")
     .argument(
-      "<pipeline>",
+      "[pipeline]",
       "SOURCE/TRANSFORM,.../SINK, such as http/with_column/http; SOURCE/SINK without transforms",
     )
+    .option("-e, --example [name]", "print an example instead; without a name, list them")
     .addOption(plugin())
     .action(async (pipeline, options) => {
-      done(await (await import("./create.ts")).create(pipeline, options, io));
+      if (options.example === undefined) {
+        done(await (await import("./create.ts")).create(pipeline, options, io));
+      } else if (pipeline === undefined) {
+        const name = options.example === true ? undefined : options.example;
+        done(await (await import("./examples.ts")).example(name, io));
+      } else {
+        throw new PlanError(
+          `Cannot create "${pipeline}": wanted a pipeline or --example, not both`,
+        );
+      }
     });
   program.command("schema")
     .description("Print the JSON Schema of config files, for editors.")

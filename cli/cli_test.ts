@@ -58,9 +58,9 @@ Deno.test("bad use is told on stderr with exit code 2", async () => {
     ],
     [
       ["create", "http/http/htp"],
-      'error: Unknown transform "http": it is a source; did you mean "drop"? Known: ' +
-      '"with_column", "select", "filter", "drop", "rename", "cast", "explode", "parse_request", ' +
-      '"make_reply", "send_reply", "udf", "map_batches"\n',
+      `error: Unknown transform "http": it is a source; did you mean "drop"? ${
+        knownPlugins("transform")
+      }\n`,
     ],
     [["lint", "gone.yaml"], "gone.yaml: Cannot read the config: there is no such file\n"],
     [["run", "gone.yaml"], "gone.yaml: Cannot read the config: there is no such file\n"],

@@ -29,9 +29,19 @@ const REQUEST_COLUMNS: readonly string[] = ["value", "request", "timestamp", "id
  * Prints a config to start from. What it needs is there, the rest stands as comments. A note on stderr
  * tells when something is still to be filled in before it can run.
  * @returns the exit code
- * @throws {PlanError} when the pipeline or a plugin is not known
+ * @throws {PlanError} when the pipeline is left out, or it or a plugin is not known
  */
-export async function create(pipeline: string, options: PluginOptions, io: Io): Promise<number> {
+export async function create(
+  pipeline: string | undefined,
+  options: PluginOptions,
+  io: Io,
+): Promise<number> {
+  if (pipeline === undefined) {
+    throw new PlanError(
+      "Cannot create a config: wanted SOURCE/TRANSFORM,.../SINK, such as http/with_column/http, or " +
+        "--example",
+    );
+  }
   const registry = await loadRegistry(options);
   const text = await createConfig(pipeline, registry, options.plugin);
   io.out(text);

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { dirname } from "node:path";
 import { runCli } from "./cli.ts";
 import type { Io } from "./io.ts";
 
@@ -81,7 +82,7 @@ export async function call(
   return { code, stdout: io.stdout, stderr: io.stderr };
 }
 
-/** Calls a function with a new directory of these files, and removes it. */
+/** Calls a function with a new directory of these files, by path, and removes it. */
 export async function withFiles(
   files: Readonly<Record<string, string>>,
   test: (path: (name: string) => string) => Promise<void>,
@@ -89,7 +90,9 @@ export async function withFiles(
   const directory = await Deno.makeTempDir();
   try {
     for (const [name, text] of Object.entries(files)) {
-      await Deno.writeTextFile(`${directory}/${name}`, text);
+      const file = `${directory}/${name}`;
+      await Deno.mkdir(dirname(file), { recursive: true });
+      await Deno.writeTextFile(file, text);
     }
     await test((name) => `${directory}/${name}`);
   } finally {
