@@ -109,7 +109,7 @@ export class PartitionHost {
       this.#closing = true;
       this.#post({ type: "close" });
       const timer = setTimeout(() => {
-        this.#logger.warn(`Plugins did not close within ${timeoutMs} ms`);
+        if (timeoutMs > 0) this.#logger.warn(`Plugins did not close within ${timeoutMs} ms`);
         this.#ended.resolve();
       }, timeoutMs);
       await this.#ended.promise;
