@@ -12,6 +12,10 @@ export interface ContenderOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Path of its service. */
   readonly path: string;
+  /** The program. Default: the Deno that runs the benchmark. */
+  readonly program?: string;
+  /** Default: a free one. */
+  readonly port?: number;
 }
 
 /** A running server. */
@@ -26,11 +30,12 @@ export class Contender {
     this.#process = process;
   }
 
-  /** Starts it with the Deno that runs the benchmark; resolves at its first reply. */
-  static async start({ name, args, env = {}, path }: ContenderOptions): Promise<Contender> {
-    const port = String(freePort());
+  /** Starts it; resolves at its first reply. */
+  static async start(options: ContenderOptions): Promise<Contender> {
+    const { name, args, env = {}, path, program = Deno.execPath() } = options;
+    const port = String(options.port ?? freePort());
     const fill = (text: string) => text.replaceAll("PORT", port);
-    const process = new Deno.Command(Deno.execPath(), {
+    const process = new Deno.Command(program, {
       args: args.map(fill),
       env: Object.fromEntries(Object.entries(env).map(([key, value]) => [key, fill(value)])),
       stdout: "null",
@@ -53,6 +58,11 @@ export class Contender {
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
     }
+  }
+
+  /** Its process id. */
+  get pid(): number {
+    return this.#process.pid;
   }
 
   async stop(): Promise<void> {

@@ -116,6 +116,7 @@ export class Balancer {
   #server: Deno.HttpServer<Deno.NetAddr> | undefined;
   #sweeper: ReturnType<typeof setInterval> | undefined;
   #isClosing = false;
+  #isClosed = false;
   #total = 0;
   #retries = 0;
   #errors = 0;
@@ -166,6 +167,8 @@ export class Balancer {
    * @throws {PlanError} for a URL that is not `http:`
    */
   update(backends: readonly Backend[]): Promise<void> {
+    // A probe would outlive the balancer.
+    if (this.#isClosed) return Promise.resolve();
     const wanted = Map.groupBy(backends, originOf);
     const idle: Promise<void>[] = [];
     for (const [origin, upstream] of this.#upstreams) {
@@ -206,6 +209,7 @@ export class Balancer {
     }
     clearInterval(this.#sweeper);
     for (const upstream of this.#ring) upstream.close();
+    this.#isClosed = true;
   }
 
   stats(): BalancerStats {

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { getLogger } from "@logtape/logtape";
 import { PlanError } from "../plugins/errors.ts";
 import type { BalancerOptions } from "./balancer_options.ts";
 import { latin1Bytes } from "./reply_head.ts";
@@ -99,10 +100,6 @@ export class Upstream {
     return this.#state;
   }
 
-  get closed(): boolean {
-    return this.#closed;
-  }
-
   set backends(backends: readonly Backend[]) {
     this.#backends = backends;
   }
@@ -169,6 +166,12 @@ export class Upstream {
     if (this.#closed || this.#state === state) return;
     const wasUp = this.#state === "up";
     this.#state = state;
+    const { url, keys } = this.stats();
+    const log = getLogger(["millrace", "balancer"]);
+    const message = "Backend {keys} at {url} is {state}";
+    const properties = { keys: keys.join(", "), url, state };
+    if (state === "up" || state === "draining") log.info(message, properties);
+    else log.warn(message, properties);
     if (state === "up") this.#pauseMs = this.#options.healthIntervalMs;
     else {
       this.#closeKept();
