@@ -144,7 +144,11 @@ class Process implements AsyncDisposable {
   async kill(signal: Deno.Signal = "SIGKILL"): Promise<void> {
     if (this.#isKilled) return;
     this.#isKilled = true;
-    this.#child.kill(signal);
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended by itself.
+    }
     await this.#child.status;
   }
 
