@@ -57,6 +57,8 @@ export class OrtSession implements ModelSession {
     const given: Record<string, OrtTensor> = {};
     for (const [name, { type, data, dims }] of Object.entries(feeds)) {
       given[name] = new this.#module.Tensor(type, data, dims);
+      // Deno's native interface does not know the half-precision array that the tensor makes of the bits.
+      if (type === "float16") Object.defineProperty(given[name], "data", { value: data });
     }
     const results = await this.#inference.run(given, fetches);
     const outputs: Record<string, Tensors[string]> = {};

@@ -140,7 +140,7 @@ function bytesReader(
           `it has ${bytes.length} bytes, wanted a multiple of ${width} for ${type}`,
         );
       }
-      const data = elementsIn(type, bytes.slice().buffer as ArrayBuffer);
+      const data = elementsIn(type, new Uint8Array(bytes).buffer);
       if (type === "bool") { for (let at = 0; at < data.length; at++) data[at] = data[at] ? 1 : 0; }
       return { data, shape: reshape(data.length) };
     },
