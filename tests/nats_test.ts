@@ -516,6 +516,33 @@ for (const { name, args = [], nats, withoutJetStream = false, message } of ERROR
   });
 }
 
+// Deno 2.4 cannot encrypt a connection that has begun unencrypted, as NATS does.
+const NO_TLS = NO_NATS ?? whyNot(["openssl", "version"], "openssl is not installed") ??
+  (Deno.version.deno.startsWith("2.4.") ? "Deno 2.4 cannot encrypt NATS connections" : undefined);
+
+Deno.test("cluster over NATS: encrypted, both sides by certificate", skipped(NO_TLS), async () => {
+  const directory = await Deno.makeTempDir({ prefix: "millrace-nats-tls-" });
+  const [cert, key] = [`${directory}/cert.pem`, `${directory}/key.pem`];
+  try {
+    await new Deno.Command("openssl", {
+      args: [
+        ...["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"],
+        ...["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+      ],
+    }).output();
+    const args = ["--tlsverify", "--tlscert", cert, "--tlskey", key, "--tlscacert", cert];
+    await using server = await NatsServer.start({ args, portOnly: true });
+    const members = new Members(server);
+    const join = (tls: object) => Membership.join(members.options("a", { tls }), silent);
+    const member = await join({ ca: cert, cert, key });
+    assert.deepEqual(namesOf(member), ["a"]);
+    await member.leave();
+    await assert.rejects(join({}), /self-signed certificate; change cluster.nats.tls$/);
+  } finally {
+    await Deno.remove(directory, { recursive: true });
+  }
+});
+
 Deno.test("cluster over NATS: of three servers one may die", skipped(NO_NATS), async () => {
   const servers = await NatsServer.startCluster(3);
   try {
