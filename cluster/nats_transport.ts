@@ -26,7 +26,10 @@ export function connect(options: ConnectionOptions): Promise<NatsConnection> {
 type Host = Parameters<NodeTransport["dial"]>[0];
 
 class Transport extends NodeTransport {
+  #host = "";
+
   override async dial(host: Host): Promise<Socket> {
+    this.#host = host.hostname;
     return deaf(await super.dial(host));
   }
 
@@ -35,6 +38,9 @@ class Transport extends NodeTransport {
   }
 
   override async startTLS(): ReturnType<NodeTransport["startTLS"]> {
+    // A server that is named by its address has no name to check, and would be checked as "localhost".
+    const tls = { host: this.#host, ...this.options.tls };
+    this.options = { ...this.options, tls };
     return deaf(await super.startTLS());
   }
 }
