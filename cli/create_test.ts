@@ -14,8 +14,8 @@ async function plansOf(text: string) {
   return plans;
 }
 
-/** Those that cannot fit behind a source as they are: there is no list, or no such module. */
-const NEED_MORE = ["explode"];
+/** Those that cannot fit behind a source as they are: there is no list, no such module, no model. */
+const NEED_MORE = ["explode", "onnx"];
 
 for (const { kind, name } of builtins) {
   const pipeline = {
@@ -30,7 +30,7 @@ for (const { kind, name } of builtins) {
     if (NEED_MORE.includes(name)) {
       assert.match(
         stderr,
-        /^To be filled in before it runs:\nconfig\.yaml:\d+:\d+: Cannot explode/,
+        /^To be filled in before it runs:\nconfig\.yaml:\d+:\d+: Cannot (explode|use model)/,
       );
       return;
     }
