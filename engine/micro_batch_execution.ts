@@ -354,7 +354,7 @@ interface Part {
 /** What a stage made, put together for the partitions that do the next one. */
 function moved(batches: readonly Batch[], size: number): Part[] {
   const shares = new Map<number, Batch[]>();
-  for (const { destination, batch } of batches.flatMap(splitShares)) {
+  for (const { destination, batch } of batches.flatMap((batch) => splitShares(batch))) {
     const mine = shares.get(destination);
     if (mine === undefined) shares.set(destination, [batch]);
     else mine.push(batch);
