@@ -6,13 +6,15 @@
  */
 
 /** What one more doubling of the size must save of the time per row to be worth its delay. */
-const LEAST_GAIN = 0.05;
-/** Weight of a new measurement. */
-const WEIGHT = 0.25;
+const LEAST_GAIN = 0.03;
+/** Weight of a new measurement; what disturbs a run makes it longer, never shorter. */
+const WEIGHT = { shorter: 0.3, longer: 0.05 };
+/** What a run costs besides the model's own time, in ms: two messages between workers. */
+const CALL_MS = 0.1;
 /** Measurements of a size before it is judged; the first, which prepares memory, does not count. */
 const TRIALS = 3;
 /** After so many runs a size next to the best one is tried again: machines get busier and idler. */
-const REVISIT = 64;
+const REVISIT = 32;
 
 /** Measurements of one size. */
 interface Level {
@@ -56,15 +58,19 @@ export class BatchSize {
     return Math.min(this.#sizes[level]!, waiting);
   }
 
-  /** Learns from a run. */
+  /**
+   * Learns from a run.
+   * @param milliseconds that the model took
+   */
   record(size: number, milliseconds: number): void {
     const level = this.#levels[this.#sizes.indexOf(size)];
     // Runs of sizes between are remainders.
     if (level === undefined) return;
     level.runs++;
     if (level.runs === 1) return;
-    const cost = milliseconds / size;
-    level.cost = level.runs === 2 ? cost : level.cost + WEIGHT * (cost - level.cost);
+    const cost = (milliseconds + CALL_MS) / size;
+    const weight = cost < level.cost ? WEIGHT.shorter : WEIGHT.longer;
+    level.cost = level.runs === 2 ? cost : level.cost + weight * (cost - level.cost);
   }
 
   /** The smallest size that no doubling improves. */

@@ -23,6 +23,8 @@ export interface BindingOptions {
   /** New column by fetched column. */
   readonly softMax: Names;
   readonly argMax: Names;
+  /** Shape of one row by input, where it is to be just that. */
+  readonly shapes: Readonly<Record<string, readonly number[]>>;
   /** Whether the first axis of each tensor counts rows. */
   readonly isBatched: boolean;
   /** What the user called these options. */
@@ -90,11 +92,20 @@ export function bindModel(model: Model, options: BindingOptions, input: Schema):
 
 function bindInputs(
   model: Model,
-  { feed, isBatched, keys }: BindingOptions,
+  { feed, shapes, isBatched, keys }: BindingOptions,
   schema: Schema,
 ): BoundInput[] {
   const { inputs, optionalInputs } = model.metadata;
   const all = [...inputs, ...optionalInputs];
+  for (const name of Object.keys(shapes)) {
+    if (!all.some((each) => each.name === name)) {
+      throw new PlanError(
+        `Cannot give a shape to input "${name}" of model "${model.name}": it has no such input; ` +
+          nearest(name, all.map((each) => each.name)),
+        { path: ["shapes", name] },
+      );
+    }
+  }
   for (const name of Object.keys(feed ?? {})) {
     if (!all.some((each) => each.name === name)) {
       throw new PlanError(
@@ -132,7 +143,14 @@ function bindInputs(
       });
     }
     const isShared = isBatched && spec.shape?.length === 0;
-    const shape = isBatched && !isShared ? spec.shape?.slice(1) : spec.shape;
+    const open = isBatched && !isShared ? spec.shape?.slice(1) : spec.shape;
+    const shape = shapes[spec.name] ?? open;
+    if (open !== undefined && shape !== open && !fits(shape as number[], open)) {
+      throw new PlanError(
+        `Cannot give the shape [${shape!.join(", ")}] to a row of ${target}: it does not fit`,
+        { path: ["shapes", spec.name] },
+      );
+    }
     try {
       return { spec, column, isShared, reader: columnReader(field.type, spec.type, shape) };
     } catch (error) {
@@ -142,6 +160,11 @@ function bindInputs(
       );
     }
   });
+}
+
+function fits(shape: readonly number[], open: readonly Dimension[]): boolean {
+  return shape.length === open.length &&
+    open.every((length, axis) => typeof length === "string" || length === shape[axis]);
 }
 
 function bindOutputs(model: Model, { fetch, isBatched, keys }: BindingOptions): BoundOutput[] {

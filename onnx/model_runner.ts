@@ -35,6 +35,9 @@ interface Group {
   readonly learner: BatchSize;
 }
 
+/** Runs that are under way at once: while one is at work, the next one waits in the worker. */
+const MOST_RUNNING = 2;
+
 /** A model at work on batches of one schema. */
 export class ModelRunner {
   readonly #session: ModelSession;
@@ -45,8 +48,9 @@ export class ModelRunner {
   readonly #fetches: readonly string[];
   /** Whether all rows have one shape, so that there is but one group. */
   readonly #isUniform: boolean;
-  /** Axes of different inputs that must have one length, by their common name. */
-  readonly #named: ReadonlyMap<string, readonly (readonly [input: number, axis: number])[]>;
+  /** Elements of a row, where all have one shape. */
+  readonly #uniformSize: number;
+  readonly #named: NamedAxes;
 
   constructor(
     session: ModelSession,
@@ -64,6 +68,9 @@ export class ModelRunner {
     this.#isUniform = binding.inputs.every(({ reader, isShared }) =>
       !isShared && reader.shape.every((length) => typeof length === "number")
     );
+    this.#uniformSize = this.#isUniform
+      ? binding.inputs.reduce((sum, { reader }) => sum + sizeOf(reader.shape as number[]), 0)
+      : 0;
     this.#named = namedAxes(binding.inputs);
   }
 
@@ -73,9 +80,10 @@ export class ModelRunner {
    */
   async run(batch: Batch): Promise<Batch> {
     const { outputs, derived, schema } = this.#binding;
-    const rows = this.#read(batch);
+    const rows = new RowReader(this.#binding.inputs, this.#named, batch);
     const made = outputs.map(() => new Array<unknown>(batch.numRows));
     for (const group of this.#group(rows)) await this.#runGroup(group, rows, made);
+    rows.check();
     const columns: ColumnData[] = batch.schema.fields.map((_, at) => batch.columnAt(at));
     const byName = new Map(outputs.map(({ column }, at) => [column, made[at]!]));
     for (const [at, { type }] of outputs.entries()) columns.push(pack(type, made[at]!));
@@ -86,12 +94,10 @@ export class ModelRunner {
     return new Batch(schema, columns, batch.numRows);
   }
 
-  /** Runs so many rows once, all of them alike, and returns how long it took in ms. */
+  /** Runs so many rows once, all of them alike, and returns how long the model took in ms. */
   async time(row: Row, numRows: number): Promise<number> {
-    const rows = new Array<Row>(numRows).fill(row);
-    const started = performance.now();
-    await this.#session.run(this.#feeds(rows), this.#fetches);
-    return performance.now() - started;
+    const feeds = this.#feeds(new Array<Row>(numRows).fill(row));
+    return (await this.#session.run(feeds, this.#fetches)).ms;
   }
 
   /** Most rows that may go into a run. */
@@ -105,63 +111,17 @@ export class ModelRunner {
     return this.#options.miniBatchSize === "auto" && this.#binding.fixedRows === undefined;
   }
 
-  #read(batch: Batch): Row[] {
-    const { inputs } = this.#binding;
-    const columns = inputs.map(({ column }) => batch.column(column));
-    const rows = new Array<Row>(batch.numRows), failed = new Map<number, Error>();
-    for (let row = 0; row < batch.numRows; row++) {
-      let at = 0;
-      try {
-        const tensors: RowTensor[] = [];
-        for (; at < inputs.length; at++) {
-          tensors.push(inputs[at]!.reader.read(columns[at]![row]));
-        }
-        this.#checkNamed(tensors);
-        rows[row] = tensors;
-      } catch (error) {
-        if (!(error instanceof RangeError)) throw error;
-        const input = inputs[Math.min(at, inputs.length - 1)]!;
-        const { type } = batch.schema.field(input.column);
-        failed.set(
-          row,
-          new RowError(
-            `Cannot feed ${
-              columnText(input.column, type)
-            } to input "${input.spec.name}": ${error.message}`,
-          ),
-        );
-      }
-    }
-    if (failed.size > 0) throw new BatchError(failed);
-    return rows;
-  }
-
-  #checkNamed(row: Row): void {
-    const { inputs } = this.#binding;
-    for (const [name, axes] of this.#named) {
-      let first: number | undefined;
-      for (const [input, axis] of axes) {
-        const length = row[input]!.shape[axis]!;
-        first ??= length;
-        if (length !== first) {
-          throw new RangeError(
-            `its axis "${name}" has the length ${length}, and ${first} in input "${
-              inputs[axes[0]![0]]!.spec.name
-            }": wanted equal ones`,
-          );
-        }
-      }
-    }
-  }
-
-  #group(rows: readonly Row[]): Iterable<Group> {
+  #group(rows: RowReader): Iterable<Group> {
     if (rows.length === 0) return [];
-    if (this.#isUniform) {
-      return [{ rows: Array.from(rows.keys()), learner: this.#learnerOf(rows[0]!) }];
-    }
+    const all = Array.from({ length: rows.length }, (_, at) => at);
+    // Rows of one known shape are read when it is their turn, while the model runs on those before them.
+    if (this.#isUniform) return [{ rows: all, learner: this.#learnerOf(this.#uniformSize) }];
+    for (const at of all) rows.read(at);
+    rows.check();
     const { inputs } = this.#binding;
     const groups = new Map<string, Group>();
-    for (const [at, row] of rows.entries()) {
+    for (const at of all) {
+      const row = rows.read(at)!;
       const key = row.map(({ data, shape }, at) =>
         inputs[at]!.isShared
           ? `=${data[0]}`
@@ -170,29 +130,40 @@ export class ModelRunner {
           : shape.length
       ).join(";");
       const group = groups.get(key);
-      if (group === undefined) groups.set(key, { rows: [at], learner: this.#learnerOf(row) });
-      else group.rows.push(at);
+      if (group !== undefined) group.rows.push(at);
+      else {
+        const size = row.reduce((sum, { data }) => sum + data.length, 0);
+        groups.set(key, { rows: [at], learner: this.#learnerOf(size) });
+      }
     }
     return groups.values();
   }
 
-  #learnerOf(row: Row): BatchSize {
-    return this.#learners.of(row.reduce((sum, { data }) => sum + data.length, 0), this.mostRows);
+  #learnerOf(elements: number): BatchSize {
+    return this.#learners.of(elements, this.mostRows);
   }
 
-  /** While the model runs, the tensors of the next run are made. */
-  async #runGroup(group: Group, rows: readonly Row[], made: unknown[][]): Promise<void> {
-    let running: Promise<void> = Promise.resolve();
+  /** While the model runs, the tensors of the next run are made and sent. */
+  async #runGroup(group: Group, rows: RowReader, made: unknown[][]): Promise<void> {
+    const running: Promise<void>[] = [];
     for (let done = 0; done < group.rows.length;) {
       const left = group.rows.length - done;
       const size = this.isLearning ? group.learner.next(left) : this.mostRows;
       const positions = group.rows.slice(done, done + size);
       done += positions.length;
-      const feeds = this.#feeds(positions.map((at) => rows[at]!));
-      await running;
-      running = this.#runOnce(feeds, positions, group.learner, made);
+      const chunk = positions.map((at) => rows.read(at));
+      if (rows.hasFailures) {
+        for (const at of group.rows.slice(done)) rows.read(at);
+        break;
+      }
+      const feeds = this.#feeds(chunk as Row[]);
+      if (running.length >= MOST_RUNNING) await running.shift();
+      const run = this.#runOnce(feeds, positions, group.learner, made);
+      // Those after one that fails are not waited for.
+      run.catch(() => {});
+      running.push(run);
     }
-    await running;
+    for (const run of running) await run;
   }
 
   async #runOnce(
@@ -201,9 +172,7 @@ export class ModelRunner {
     learner: BatchSize,
     made: unknown[][],
   ): Promise<void> {
-    const started = performance.now();
-    const outputs = await this.#session.run(feeds, this.#fetches);
-    const ms = performance.now() - started;
+    const { outputs, ms } = await this.#session.run(feeds, this.#fetches);
     learner.record(positions.length, ms);
     this.#metrics.add("modelRuns", 1);
     this.#metrics.add("modelRows", positions.length);
@@ -273,6 +242,77 @@ export class ModelRunner {
   }
 }
 
+/** Axes of different inputs that must have one length, by their common name. */
+type NamedAxes = ReadonlyMap<string, readonly (readonly [input: number, axis: number])[]>;
+
+/** Reads the rows of a batch, each once, and gathers those that do not fit. */
+class RowReader {
+  readonly length: number;
+  readonly #inputs: readonly BoundInput[];
+  readonly #named: NamedAxes;
+  readonly #columns: readonly ColumnData[];
+  readonly #batch: Batch;
+  readonly #rows: (Row | undefined)[];
+  readonly #failures = new Map<number, Error>();
+
+  constructor(inputs: readonly BoundInput[], named: NamedAxes, batch: Batch) {
+    this.length = batch.numRows;
+    this.#inputs = inputs;
+    this.#named = named;
+    this.#batch = batch;
+    this.#columns = inputs.map(({ column }) => batch.column(column));
+    this.#rows = new Array(batch.numRows);
+  }
+
+  get hasFailures(): boolean {
+    return this.#failures.size > 0;
+  }
+
+  /** @throws {BatchError} naming the rows read so far that do not fit */
+  check(): void {
+    if (this.hasFailures) throw new BatchError(this.#failures);
+  }
+
+  /** The elements of a row; undefined when it does not fit. */
+  read(at: number): Row | undefined {
+    return this.#failures.has(at) ? undefined : this.#rows[at] ??= this.#readNew(at);
+  }
+
+  #readNew(at: number): Row | undefined {
+    const row: RowTensor[] = [];
+    try {
+      for (const [position, { reader }] of this.#inputs.entries()) {
+        row.push(reader.read(this.#columns[position]![at]));
+      }
+      this.#checkNamed(row);
+      return row;
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error;
+      const { column, spec } = this.#inputs[Math.min(row.length, this.#inputs.length - 1)]!;
+      const { type } = this.#batch.schema.field(column);
+      const place = `${columnText(column, type)} to input "${spec.name}"`;
+      this.#failures.set(at, new RowError(`Cannot feed ${place}: ${error.message}`));
+      return undefined;
+    }
+  }
+
+  #checkNamed(row: Row): void {
+    for (const [name, axes] of this.#named) {
+      let first: number | undefined;
+      for (const [input, axis] of axes) {
+        const length = row[input]!.shape[axis]!;
+        first ??= length;
+        if (length !== first) {
+          const other = this.#inputs[axes[0]![0]]!.spec.name;
+          throw new RangeError(
+            `its axis "${name}" has the length ${length}, and ${first} in input "${other}": wanted equal ones`,
+          );
+        }
+      }
+    }
+  }
+}
+
 /** Learned sizes, by the number of elements of a row in powers of two. */
 export class Learners {
   readonly #learners = new Map<number, BatchSize>();
@@ -316,9 +356,7 @@ function fillWith(type: ElementType, data: Elements, value: number): void {
 }
 
 /** Names that axes of several inputs share, the first axis left out where it counts rows. */
-function namedAxes(
-  inputs: readonly BoundInput[],
-): Map<string, (readonly [number, number])[]> {
+function namedAxes(inputs: readonly BoundInput[]): NamedAxes {
   const named = new Map<string, (readonly [number, number])[]>();
   for (const [input, { reader }] of inputs.entries()) {
     for (const [axis, length] of reader.shape.entries()) {

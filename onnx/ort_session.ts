@@ -4,7 +4,7 @@
  * @module
  */
 import type { Elements, ElementType } from "./element.ts";
-import type { ModelSession, Tensors } from "./session.ts";
+import type { ModelSession, RunResult, Tensors } from "./session.ts";
 
 /** What is used of ONNX Runtime's module. */
 export interface OrtModule {
@@ -52,7 +52,7 @@ export class OrtSession implements ModelSession {
     return new OrtSession(module, await module.InferenceSession.create(model, options));
   }
 
-  async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
+  async run(feeds: Tensors, fetches: readonly string[]): Promise<RunResult> {
     if (this.#inference === undefined) throw new Error("The model is closed");
     const given: Record<string, OrtTensor> = {};
     for (const [name, { type, data, dims }] of Object.entries(feeds)) {
@@ -60,7 +60,9 @@ export class OrtSession implements ModelSession {
       // Deno's native interface does not know the half-precision array that the tensor makes of the bits.
       if (type === "float16") Object.defineProperty(given[name], "data", { value: data });
     }
+    const started = performance.now();
     const results = await this.#inference.run(given, fetches);
+    const ms = performance.now() - started;
     const outputs: Record<string, Tensors[string]> = {};
     for (const name of fetches) {
       const { type, data, dims } = results[name]!;
@@ -71,7 +73,7 @@ export class OrtSession implements ModelSession {
         dims: [...dims],
       };
     }
-    return outputs;
+    return { outputs, ms };
   }
 
   async close(): Promise<void> {

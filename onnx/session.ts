@@ -9,6 +9,13 @@ import type { TensorData } from "./element.ts";
 /** Named tensors that go into a run or come out of it. */
 export type Tensors = Readonly<Record<string, TensorData>>;
 
+/** What came of a run. */
+export interface RunResult {
+  readonly outputs: Tensors;
+  /** How long the model took. */
+  readonly ms: number;
+}
+
 /** The runtimes by name. */
 export type RuntimeName = "wasm" | "native";
 
@@ -30,12 +37,12 @@ export interface SessionOptions {
 /** A model at work. */
 export interface ModelSession {
   /**
-   * Runs the model once.
+   * Runs the model once; runs that are asked for meanwhile follow in order.
    * @param feeds one tensor for each input; they may be moved away, and are not to be used again
    * @param fetches names of the outputs that are wanted
    * @throws {Error} saying what the model has against the tensors
    */
-  run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors>;
+  run(feeds: Tensors, fetches: readonly string[]): Promise<RunResult>;
   /** Frees the model; safe twice. */
   close(): Promise<void>;
 }

@@ -19,7 +19,7 @@ export interface WireTensor {
 /** Named tensors on their way. */
 export type WireTensors = Readonly<Record<string, WireTensor>>;
 
-/** To the worker. The first message is `open`; each is answered before the next is sent. */
+/** To the worker. The first message is `open`; they are answered in order. */
 export type ToSession =
   | { readonly type: "open"; readonly options: WireSessionOptions }
   | { readonly type: "run"; readonly feeds: WireTensors; readonly fetches: readonly string[] };
@@ -32,7 +32,7 @@ export type WireSessionOptions = Omit<SessionOptions, "bytes"> & {
 /** From the worker: one answer to each message. */
 export type FromSession =
   | { readonly type: "opened" }
-  | { readonly type: "outputs"; readonly outputs: WireTensors }
+  | { readonly type: "outputs"; readonly outputs: WireTensors; readonly ms: number }
   | {
     readonly type: "failed";
     readonly message: string;

@@ -12,7 +12,14 @@ const post = (message: FromSession, moved: ArrayBuffer[] = []) => port.postMessa
 
 let session: ModelSession | undefined;
 
-port.on("message", async (message: ToSession) => {
+/** The work at hand; the runtime is called once at a time. */
+let tail: Promise<void> = Promise.resolve();
+
+port.on("message", (message: ToSession) => {
+  tail = tail.then(() => handle(message));
+});
+
+async function handle(message: ToSession): Promise<void> {
   try {
     if (message.type === "open") {
       const { bytes } = message.options;
@@ -22,11 +29,12 @@ port.on("message", async (message: ToSession) => {
       });
       return post({ type: "opened" });
     }
-    const { wire, buffers } = toWire(await session!.run(fromWire(message.feeds), message.fetches));
-    post({ type: "outputs", outputs: wire }, buffers);
+    const { outputs, ms } = await session!.run(fromWire(message.feeds), message.fetches);
+    const { wire, buffers } = toWire(outputs);
+    post({ type: "outputs", outputs: wire, ms }, buffers);
   } catch (error) {
     const reason = error instanceof Error ? error.message : String(error);
     // After a trap the memory of the wasm runtime may be in any state.
     post({ type: "failed", message: reason, isBroken: error instanceof WebAssembly.RuntimeError });
   }
-});
+}

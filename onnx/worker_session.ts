@@ -5,7 +5,7 @@
  * @module
  */
 import { Worker } from "node:worker_threads";
-import type { ModelSession, SessionOptions, Tensors } from "./session.ts";
+import type { ModelSession, RunResult, SessionOptions, Tensors } from "./session.ts";
 import {
   type FromSession,
   fromWire,
@@ -30,7 +30,7 @@ export class WorkerSession implements ModelSession {
     return new WorkerSession(options, await SessionWorker.start(options));
   }
 
-  async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
+  async run(feeds: Tensors, fetches: readonly string[]): Promise<RunResult> {
     if (this.#worker.hasEnded && !this.#isClosed) {
       const worker = await SessionWorker.start(this.#options);
       this.#worker = worker;
@@ -50,7 +50,8 @@ const CLOSED = "the transform was closed";
 /** One worker, from its start to its end. */
 class SessionWorker {
   readonly #worker: Worker;
-  #waiting: PromiseWithResolvers<FromSession> | undefined;
+  /** Those who wait for an answer, in order. */
+  #waiting: PromiseWithResolvers<FromSession>[] = [];
   #ended: Error | undefined;
 
   private constructor() {
@@ -78,37 +79,34 @@ class SessionWorker {
     return this.#ended !== undefined;
   }
 
-  async run(feeds: Tensors, fetches: readonly string[]): Promise<Tensors> {
+  async run(feeds: Tensors, fetches: readonly string[]): Promise<RunResult> {
     const { wire, buffers } = toWire(feeds);
     const answer = await this.#ask({ type: "run", feeds: wire, fetches }, buffers);
-    return fromWire((answer as FromSession & { type: "outputs" }).outputs);
+    const { outputs, ms } = answer as FromSession & { type: "outputs" };
+    return { outputs: fromWire(outputs), ms };
   }
 
   /** Ends the worker, also in the middle of a run; that fails. */
   async end(why: string): Promise<void> {
     if (this.#ended !== undefined) return;
     this.#ended = new Error(`The model's worker has ended: ${why}`);
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting?.reject(this.#ended);
+    for (const waiting of this.#waiting) waiting.reject(this.#ended);
+    this.#waiting = [];
     await this.#worker.terminate();
   }
 
   async #ask(message: ToSession, transfer: ArrayBuffer[] = []): Promise<FromSession> {
     if (this.#ended !== undefined) throw this.#ended;
-    if (this.#waiting !== undefined) throw new Error("The model is busy: it runs once at a time");
-    this.#waiting = Promise.withResolvers();
-    const { promise } = this.#waiting;
+    const waiting = Promise.withResolvers<FromSession>();
+    this.#waiting.push(waiting);
     this.#worker.postMessage(message, transfer);
-    const answer = await promise;
+    const answer = await waiting.promise;
     if (answer.type !== "failed") return answer;
     if (answer.isBroken) await this.end(`the runtime broke down: ${answer.message}`);
     throw new Error(answer.message);
   }
 
   #receive(answer: FromSession): void {
-    const waiting = this.#waiting;
-    this.#waiting = undefined;
-    waiting?.resolve(answer);
+    this.#waiting.shift()?.resolve(answer);
   }
 }

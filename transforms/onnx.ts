@@ -47,6 +47,13 @@ const entries = v.strictObject({
       "New column with the position of the greatest value in a fetched one, from 0; the first of equals.",
     ),
   ),
+  shapes: v.pipe(
+    v.optional(v.record(nameOption(), v.array(whole(1, 1_000_000_000))), {}),
+    v.description(
+      "Shape of one row, by input, for those where the model leaves it open and the column does not tell it, as " +
+        "bytes and flat lists do not.",
+    ),
+  ),
   runtime: v.pipe(
     v.optional(v.picklist(["auto", "wasm", "native"]), "auto"),
     v.description(
@@ -96,7 +103,7 @@ const entries = v.strictObject({
         v.strictObject({
           shapes: v.pipe(
             v.optional(v.record(nameOption(), v.array(whole(1, 1_000_000_000))), {}),
-            v.description("Shape of one row, by input, where the model leaves it open."),
+            v.description("Shape of one row, by input, where lengths differ: one that is usual."),
           ),
           maxMs: v.pipe(
             v.optional(v.pipe(v.number(), v.minValue(0), v.maxValue(3_600_000)), 10_000),
@@ -199,6 +206,14 @@ export default defineTransform<OnnxOptions>({
       },
     },
     {
+      title: "Images whose pixels come as bytes",
+      options: {
+        model: "./image.onnx",
+        feed: { pixels: "bytes" },
+        shapes: { pixels: [3, 224, 224] },
+      },
+    },
+    {
       title: "Sequences of all lengths, filled up with 0 to go together",
       options: {
         model: "./encoder.onnx",
@@ -271,11 +286,11 @@ export default defineTransform<OnnxOptions>({
 });
 
 function bind(model: Model, options: OnnxOptions, input: Schema): Binding {
-  const { feed, fetch, softMax, argMax, batchAxis } = options;
+  const { feed, fetch, softMax, argMax, shapes, batchAxis } = options;
   const keys = keysOf(options);
   return bindModel(
     model,
-    { feed, fetch, softMax, argMax, isBatched: batchAxis === 0, keys },
+    { feed, fetch, softMax, argMax, shapes, isBatched: batchAxis === 0, keys },
     input,
   );
 }

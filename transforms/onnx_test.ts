@@ -265,6 +265,17 @@ for (const { runtime, baseUrl, missing } of RUNTIMES) {
     assert.equal(metrics.modelRuns, 3);
   });
 
+  test("a shape that is given stands in for what neither model nor column tells", async () => {
+    const input = batchOf("v binary", [{ v: new Uint8Array(Float32Array.of(1, 2, 3, 4).buffer) }]);
+    const { batch } = await run({
+      model: identity("float32", ["N", "h", "w"]),
+      feed: { x: "v" },
+      fetch: { out: "y" },
+      shapes: { x: [2, 2] },
+    }, input);
+    assert.deepEqual(plain(batch.column("out")), [[[1, 2], [3, 4]]]);
+  });
+
   test("with pad they go together, filled up", async () => {
     const input = batchOf("v array<array<int>>", [{ v: [[1]] }, { v: [[2, 3], [4, 5]] }, {
       v: [[6, 7, 8]],
@@ -628,6 +639,11 @@ Deno.test("what does not fit the model is refused while the plan is made, naming
     ],
     [{ ...base, modelLocation: SUM }, /"model" and "modelLocation" are the same/],
     [{ feed: base.feed }, /"model"/],
+    [{ ...x("float32", "u", ["N", "w"]), shapes: { y: [2] } }, /^shapes\.y: .*no such input/],
+    [
+      { ...x("float32", "u"), shapes: { x: [3] } },
+      /^shapes\.x: Cannot give the shape \[3\] to a row of input "x" \(tensor<float32>\[N, 2\]\): it does not fit/,
+    ],
     [{ ...base, miniBatchSize: 0 }, /^miniBatchSize: /],
     [{ ...base, batchAxis: 1 }, /^batchAxis: /],
     [{ ...base, device: "tpu" }, /^device: .*cpu, cuda/],
