@@ -45,6 +45,22 @@ Deno.test("peers are killed under load: all requests are answered, idempotent on
     const deadline = performance.now() + SECONDS * 1_000;
     const counts = new Map<number, number>();
     const wrong: string[] = [];
+    /** PUT is idempotent, and so must come back right; POST may be answered by 502, and then was lost. */
+    const run = async (client: number, url: string): Promise<void> => {
+      const connection = await HttpConnection.open(url);
+      for (let n = 0; performance.now() < deadline; n++) {
+        const method = n % 2 === 0 ? "PUT" : "POST";
+        const body = `${client}/${n}`;
+        await connection.send(connection.request(method, body));
+        const answer = await connection.answer();
+        const { status } = answer;
+        counts.set(status, (counts.get(status) ?? 0) + 1);
+        if (status === 200 && textOf(answer) === `<${body}>`) continue;
+        if (method === "POST" && status === 502) continue;
+        wrong.push(`${method} ${body}: ${status} ${textOf(answer)}`);
+      }
+      connection.close();
+    };
     await Promise.all(
       Array.from({ length: CONNECTIONS }, (_, client) => run(client, balancer!.url)),
     );
@@ -60,23 +76,6 @@ Deno.test("peers are killed under load: all requests are answered, idempotent on
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     assert.equal(peerProcesses().filter((pid) => killed.includes(pid)).length, 0);
-
-    /** PUT is idempotent, and so must come back right; POST may be answered by 502, and then was lost. */
-    async function run(client: number, url: string): Promise<void> {
-      const connection = await HttpConnection.open(url);
-      for (let n = 0; performance.now() < deadline; n++) {
-        const method = n % 2 === 0 ? "PUT" : "POST";
-        const body = `${client}/${n}`;
-        await connection.send(connection.request(method, body));
-        const answer = await connection.answer();
-        const { status } = answer;
-        counts.set(status, (counts.get(status) ?? 0) + 1);
-        if (status === 200 && textOf(answer) === `<${body}>`) continue;
-        if (method === "POST" && status === 502) continue;
-        wrong.push(`${method} ${body}: ${status} ${textOf(answer)}`);
-      }
-      connection.close();
-    }
   } finally {
     await query.stop({ now: true });
   }
