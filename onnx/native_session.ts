@@ -3,7 +3,7 @@
  *
  * @module
  */
-import { createRequire } from "node:module";
+import Module, { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { PlanError } from "../plugins/errors.ts";
 import { importModule, resolveModule } from "../plugins/loader.ts";
@@ -49,7 +49,7 @@ export async function openNativeSession(
 async function loadModule(url: string): Promise<OrtModule> {
   // The package is CommonJS, which Deno imports from packages of its own cache alone.
   const module = url.startsWith("file:")
-    ? createRequire(url)(fileURLToPath(url)) as Record<string, unknown>
+    ? requireCommonJs(url)
     : await importModule(url, import.meta.url);
   const found = "InferenceSession" in module ? module : module.default;
   if (typeof found !== "object" || found === null || !("InferenceSession" in found)) {
@@ -57,6 +57,23 @@ async function loadModule(url: string): Promise<OrtModule> {
   }
   return found as OrtModule;
 }
+
+/**
+ * Loads a CommonJS module of a folder. Only for an isolate of its own: whatever is required there later is
+ * taken for CommonJS too, which Deno 2.4 does not do by itself.
+ */
+function requireCommonJs(url: string): Record<string, unknown> {
+  const extensions = (Module as unknown as { _extensions: Record<string, Extension> })._extensions;
+  extensions[".js"] = (module, path) => {
+    module._compile(Deno.readTextFileSync(path), path, "commonjs");
+  };
+  return createRequire(url)(fileURLToPath(url));
+}
+
+type Extension = (
+  module: { _compile(code: string, path: string, format: string): void },
+  path: string,
+) => void;
 
 /** `Deno.build.standalone` is false in the workers of a compiled binary (Deno 2.4). */
 function isStandalone(): boolean {
