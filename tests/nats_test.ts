@@ -251,7 +251,10 @@ test("all run one plan; another is refused, and takes over when nobody runs the 
   await first.ready;
   const same = two.start(await planOf(two, "up", members.options("b")));
   await same.ready;
-  await until("both", () => first.clusterServices().length === 2);
+  await until("both to be ready", () => {
+    const services = first.clusterServices();
+    return services.length === 2 && services.every(({ memberState }) => memberState === "ready");
+  });
   assert.deepEqual(
     first.clusterServices().map(({ member, memberState }) => [member, memberState]),
     [["a", "ready"], ["b", "ready"]],
