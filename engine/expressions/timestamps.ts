@@ -83,7 +83,8 @@ export class TimestampPattern {
 
 /** The start of the unit that a timestamp lies in. */
 export const TRUNCATE: Readonly<Record<string, (timestamp: number) => number>> = {
-  microsecond: (t) => Math.floor(t * 1000) / 1000,
+  // Beyond the safe integers there are no microseconds to cut off, and the product would be rounded.
+  microsecond: (t) => Number.isSafeInteger(Math.floor(t * 1000)) ? Math.floor(t * 1000) / 1000 : t,
   millisecond: Math.floor,
   second: (t) => Math.floor(t / 1000) * 1000,
   minute: (t) => Math.floor(t / 60_000) * 60_000,

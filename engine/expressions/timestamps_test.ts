@@ -53,3 +53,7 @@ Deno.test("A unit starts at or before its times, and starts where it starts", ()
     if (unit === "week") assert.equal(new Date(start).getUTCDay(), 1);
   }));
 });
+
+Deno.test("A time that is too far away for microseconds is its own start", () => {
+  assert.equal(TRUNCATE.microsecond!(-128578964818553), -128578964818553);
+});
