@@ -51,3 +51,8 @@ export interface Exchange {
 export class ExchangeError extends Error {
   override readonly name = "ExchangeError";
 }
+
+/** What calls are told that an exchange cannot take any more, or lets go when it closes. */
+export function exchangeClosed(): ExchangeError {
+  return new ExchangeError("the exchange is closed");
+}

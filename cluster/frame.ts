@@ -22,7 +22,7 @@ import {
 } from "../engine/batch.ts";
 import type { RowFailure } from "../engine/pipeline.ts";
 import type { Reply } from "../plugins/contract.ts";
-import type { StageRequest, StageResponse } from "./exchange.ts";
+import { ExchangeError, type StageRequest, type StageResponse } from "./exchange.ts";
 
 /** Bytes that are no frame, or no message. */
 export class FrameError extends Error {
@@ -167,6 +167,20 @@ export function decodeValues(bytes: Uint8Array, length: number): unknown[] {
         typeof value === "number" ? value : decodeText(value)
       ),
   );
+}
+
+/** An error as bytes; {@linkcode decodeError} reads it. */
+export function encodeError(error: unknown): Uint8Array {
+  const { name, message } = error instanceof Error ? error : new Error(String(error));
+  return encodeValues([name, message]);
+}
+
+/** @throws {FrameError} when the bytes are no error */
+export function decodeError(bytes: Uint8Array): Error {
+  const [name, message] = decodeValues(bytes, 2).map(String);
+  return name === "ExchangeError"
+    ? new ExchangeError(message)
+    : Object.assign(new Error(message), { name });
 }
 
 // A packer that keeps no records of its own: a frame is read without what came before it.

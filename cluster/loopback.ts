@@ -7,9 +7,11 @@
  * @module
  */
 import { join } from "node:path";
+import { joinBytes } from "../engine/join_bytes.ts";
 import type { PluginLogger } from "../plugins/contract.ts";
 import {
   type Exchange,
+  exchangeClosed,
   ExchangeError,
   type ExchangeHandler,
   type PartitionAddress,
@@ -17,9 +19,11 @@ import {
   type StageResponse,
 } from "./exchange.ts";
 import {
+  decodeError,
   decodeRequest,
   decodeResponse,
   decodeValues,
+  encodeError,
   encodeFrame,
   encodeRequest,
   encodeResponse,
@@ -86,7 +90,7 @@ export class LoopbackExchange implements Exchange {
   }
 
   async call(to: PartitionAddress, request: StageRequest): Promise<StageResponse> {
-    if (this.#closed) throw ended();
+    if (this.#closed) throw exchangeClosed();
     const payload = encodeRequest(request);
     const path = pathOf(this.#options.dir, to);
     let caller = this.#callers.get(path);
@@ -167,7 +171,7 @@ export class LoopbackExchange implements Exchange {
     this.#serving++;
     this.#handle(request, from).then((response) => {
       link.send(RESPONSE, number, encodeResponse(response));
-    }).catch((error) => link.send(ERROR, number, errorValues(error))).finally(() => {
+    }).catch((error) => link.send(ERROR, number, encodeError(error))).finally(() => {
       this.#serving--;
       if (this.#serving === 0) this.#idle?.();
     });
@@ -217,7 +221,7 @@ class Caller {
   }
 
   close(): void {
-    this.#end(ended());
+    this.#end(exchangeClosed());
   }
 
   async #connect(path: string, self: PartitionAddress, startMs: number): Promise<Link> {
@@ -250,7 +254,7 @@ class Caller {
     const answer = this.#calls.get(number);
     if (answer === undefined) throw new FrameError(`Cannot take an answer to call ${number}: none`);
     if (kind === RESPONSE) answer.resolve(decodeResponse(payload));
-    else if (kind === ERROR) answer.reject(readError(payload));
+    else if (kind === ERROR) answer.reject(decodeError(payload));
     else throw new FrameError(`Cannot read a frame of kind ${kind}: wanted an answer`);
     this.#calls.delete(number);
     this.#leave();
@@ -258,7 +262,7 @@ class Caller {
 
   /** After a goodbye, ends the connection with the last answer. */
   #leave(): void {
-    if (this.#leaving && this.#calls.size === 0) this.#end(ended());
+    if (this.#leaving && this.#calls.size === 0) this.#end(exchangeClosed());
   }
 
   #end(error: ExchangeError): void {
@@ -325,7 +329,7 @@ class Link {
       // What comes in one turn of the event loop goes out together.
       await Promise.resolve();
       while (this.#outbox.length > 0 && !this.#closed) {
-        const bytes = joined(this.#outbox.splice(0));
+        const bytes = joinBytes(this.#outbox.splice(0));
         for (let sent = 0; sent < bytes.length;) {
           sent += await this.#connection.write(sent === 0 ? bytes : bytes.subarray(sent));
         }
@@ -372,33 +376,6 @@ function readHello({ kind, payload }: Frame): PartitionAddress {
   if (kind !== HELLO) throw new FrameError(`Cannot read a frame of kind ${kind}: wanted a hello`);
   const [peer, partition] = decodeValues(payload, 2);
   return { peer: Number(peer), partition: Number(partition) };
-}
-
-function errorValues(error: unknown): Uint8Array {
-  const { name, message } = error instanceof Error ? error : new Error(String(error));
-  return encodeValues([name, message]);
-}
-
-function readError(payload: Uint8Array): Error {
-  const [name, message] = decodeValues(payload, 2).map(String);
-  return name === "ExchangeError"
-    ? new ExchangeError(message)
-    : Object.assign(new Error(message), { name });
-}
-
-function ended(): ExchangeError {
-  return new ExchangeError("the exchange is closed");
-}
-
-function joined(frames: readonly Uint8Array[]): Uint8Array {
-  if (frames.length === 1) return frames[0]!;
-  const bytes = new Uint8Array(frames.reduce((sum, { length }) => sum + length, 0));
-  let offset = 0;
-  for (const frame of frames) {
-    bytes.set(frame, offset);
-    offset += frame.length;
-  }
-  return bytes;
 }
 
 function closeQuietly(resource: { close(): void } | undefined): void {

@@ -18,9 +18,11 @@
  * @module
  */
 import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
+import { joinBytes } from "../engine/join_bytes.ts";
 import type { PluginLogger } from "../plugins/contract.ts";
 import {
   type Exchange,
+  exchangeClosed,
   ExchangeError,
   type ExchangeHandler,
   type PartitionAddress,
@@ -28,12 +30,12 @@ import {
   type StageResponse,
 } from "./exchange.ts";
 import {
+  decodeError,
   decodeRequest,
   decodeResponse,
-  decodeValues,
+  encodeError,
   encodeRequest,
   encodeResponse,
-  encodeValues,
   FrameError,
   MAX_FRAME_BYTES,
 } from "./frame.ts";
@@ -180,7 +182,7 @@ export class NatsExchange implements Exchange {
     // What is served here may need to call elsewhere.
     if (this.#serving > 0) await new Promise<void>((resolve) => this.#idle = resolve);
     clearInterval(this.#prober);
-    this.#giveUp(() => true, ended());
+    this.#giveUp(() => true, exchangeClosed());
     for (const { timer } of this.#served.values()) clearTimeout(timer);
     if (this.#link.isConnected && this.#handler !== undefined) {
       const late = Promise.withResolvers<void>();
@@ -218,7 +220,7 @@ export class NatsExchange implements Exchange {
     to: PartitionAddress | undefined,
     request: StageRequest,
   ): Promise<StageResponse> {
-    if (this.#closing !== undefined && this.#serving === 0) throw ended();
+    if (this.#closing !== undefined && this.#serving === 0) throw exchangeClosed();
     if (!this.#link.isConnected) throw new ExchangeError("there is no connection to NATS");
     const payload = encodeRequest(request);
     checkLength(payload);
@@ -328,7 +330,7 @@ export class NatsExchange implements Exchange {
         }
         try {
           if (kind === RESPONSE) call.answer.resolve(decodeResponse(payload));
-          else call.answer.reject(readError(payload));
+          else call.answer.reject(decodeError(payload));
         } catch (error) {
           call.answer.reject(error as Error);
         }
@@ -348,7 +350,7 @@ export class NatsExchange implements Exchange {
       return;
     }
     if (kind !== REQUEST) return;
-    if (this.#closing !== undefined) return this.#refuse(reply, ended());
+    if (this.#closing !== undefined) return this.#refuse(reply, exchangeClosed());
     if (this.#options.accepts?.() === false) {
       return this.#refuse(reply, new ExchangeError("the slot is not this process's any more"));
     }
@@ -377,7 +379,7 @@ export class NatsExchange implements Exchange {
     this.#serving++;
     this.#handle(payload, from).then(
       (response) => [RESPONSE, encodeResponse(response)] as const,
-      (error) => [ERROR, errorValues(error)] as const,
+      (error) => [ERROR, encodeError(error)] as const,
     ).then(([kind, answer]) => this.#answer(kind, reply, answer, served)).catch((error) => {
       this.#refuse(reply, error);
     }).finally(() => {
@@ -398,7 +400,7 @@ export class NatsExchange implements Exchange {
   }
 
   #refuse(reply: string, error: unknown): void {
-    this.#publish(reply, this.#message(ERROR, 0, 1, errorValues(error)));
+    this.#publish(reply, this.#message(ERROR, 0, 1, encodeError(error)));
   }
 
   /** Says that the parts so far are here. */
@@ -493,12 +495,7 @@ class Assembly {
     if (count === 1) return part;
     this.#parts.push(part);
     if (this.#parts.length < count) return undefined;
-    const payload = new Uint8Array(this.#length);
-    let offset = 0;
-    for (const each of this.#parts) {
-      payload.set(each, offset);
-      offset += each.length;
-    }
+    const payload = joinBytes(this.#parts);
     this.#parts = [];
     return payload;
   }
@@ -524,20 +521,4 @@ function checkLength(payload: Uint8Array): void {
     `Cannot send ${payload.length} bytes: at most ${MAX_FRAME_BYTES} are allowed; ` +
       "use a smaller maxBatchSize",
   );
-}
-
-function errorValues(error: unknown): Uint8Array {
-  const { name, message } = error instanceof Error ? error : new Error(String(error));
-  return encodeValues([name, message]);
-}
-
-function readError(payload: Uint8Array): Error {
-  const [name, message] = decodeValues(payload, 2).map(String);
-  return name === "ExchangeError"
-    ? new ExchangeError(message)
-    : Object.assign(new Error(message), { name });
-}
-
-function ended(): ExchangeError {
-  return new ExchangeError("the exchange is closed");
 }

@@ -3,6 +3,7 @@
  *
  * @module
  */
+import { joinBytes } from "../join_bytes.ts";
 
 /** A request that is answered with an error before it becomes a row. */
 export class HttpError extends Error {
@@ -73,14 +74,7 @@ async function collect(body: ReadableStream<Uint8Array>, maxBytes: number): Prom
     if (total > maxBytes) throw tooLarge(maxBytes);
     chunks.push(chunk);
   }
-  if (chunks.length === 1) return chunks[0]!;
-  const whole = new Uint8Array(total);
-  let offset = 0;
-  for (const chunk of chunks) {
-    whole.set(chunk, offset);
-    offset += chunk.byteLength;
-  }
-  return whole;
+  return joinBytes(chunks);
 }
 
 function tooLarge(maxBytes: number): HttpError {

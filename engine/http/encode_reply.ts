@@ -4,10 +4,10 @@
  *
  * @module
  */
-import { Buffer } from "node:buffer";
 import type { Reply } from "../../plugins/contract.ts";
 import { PlanError, RowError } from "../../plugins/errors.ts";
 import { type DataType, type Field, isNumeric, typeName } from "../batch.ts";
+import { toBase64 } from "../expressions/json_path.ts";
 
 /** A header as rows carry it. */
 export interface HeaderField {
@@ -186,7 +186,7 @@ function valueWriter(type: DataType): (value: unknown) => string {
     case "timestamp":
       return timestamp;
     case "binary":
-      return (value) => `"${base64(value as Uint8Array)}"`;
+      return (value) => `"${toBase64(value as Uint8Array)}"`;
   }
   if ("struct" in type) return structWriter(type.struct);
   if ("list" in type) return listWriter(type.list);
@@ -242,10 +242,6 @@ function number(value: unknown): string {
 function timestamp(value: unknown): string {
   const date = new Date(value as number);
   return Number.isNaN(date.getTime()) ? "null" : `"${date.toISOString()}"`;
-}
-
-function base64(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64");
 }
 
 function quote(value: unknown): string {

@@ -8,6 +8,7 @@ import process from "node:process";
 import { type ColumnData, type DataType, isNumeric } from "../../batch.ts";
 import { memoizeLast } from "../columnar.ts";
 import { toHex } from "../expression.ts";
+import { joinBytes } from "../../join_bytes.ts";
 import { toBase64 } from "../json_path.ts";
 import { castTo, combine, combineRows, constant, type Node } from "../node.ts";
 import { javaRegExp, javaReplacement, likeTest, split } from "../patterns.ts";
@@ -410,14 +411,4 @@ function locate(search: string, text: string, start: number): number {
   if (start > 1 && from === text.length && start - 1 > countCharacters(text)) return 0;
   const at = text.indexOf(search, from);
   return at < 0 ? 0 : countCharacters(text.slice(0, at)) + 1;
-}
-
-function joinBytes(parts: readonly Uint8Array[]): Uint8Array {
-  const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let offset = 0;
-  for (const part of parts) {
-    joined.set(part, offset);
-    offset += part.length;
-  }
-  return joined;
 }
