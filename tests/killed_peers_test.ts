@@ -5,38 +5,50 @@
  * @module
  */
 import assert from "node:assert/strict";
-import { makePlan } from "../engine/make_plan.ts";
-import { StreamingQuery } from "../engine/query.ts";
-import { builtins } from "../plugins/builtins.ts";
-import { Registry } from "../plugins/registry.ts";
+import type { ServiceInfo } from "../plugins/contract.ts";
 import { freePort } from "./free_port.ts";
 import { HttpConnection, textOf } from "./http_client.ts";
-import { newHost } from "./with_service.ts";
 
 const SECONDS = Number(Deno.env.get("MILLRACE_KILL_SECONDS") ?? 8);
 const CONNECTIONS = 64;
 const PEERS = 3;
 
 Deno.test("peers are killed under load: all requests are answered, idempotent ones rightly", async () => {
-  const plan = await makePlan({
-    name: "echo",
-    source: {
-      name: "distributed_http",
-      options: { host: "127.0.0.1", port: freePort(), shared: false, maxAttempts: 100 },
-    },
-    transforms: [{ name: "with_column", options: { reply: "concat('<', value, '>')" } }],
-    sink: { name: "http", options: {} },
-    engine: { peers: PEERS, balancer: { host: "127.0.0.1", port: 0, queueTimeoutMs: 30_000 } },
-    plugins: [],
-    baseUrl: import.meta.url,
-  }, new Registry(builtins));
-  const query = new StreamingQuery("echo", plan, newHost());
-  await query.ready;
+  const folder = await Deno.makeTempDir();
+  const [port, adminPort] = [freePort(), freePort()];
+  const config = {
+    services: [{
+      name: "echo",
+      peers: PEERS,
+      source: {
+        distributed_http: { host: "127.0.0.1", port: freePort(), shared: false, maxAttempts: 100 },
+      },
+      transforms: [{ with_column: { reply: "concat('<', value, '>')" } }],
+      sink: "http",
+      balancer: { host: "127.0.0.1", port, queueTimeoutMs: 30_000 },
+    }],
+  };
+  await Deno.writeTextFile(`${folder}/config.json`, JSON.stringify(config));
+  // A supervisor of its own: children of the process that runs the tests may be other tests'.
+  const supervisor = new Deno.Command(Deno.execPath(), {
+    args: [
+      ...["run", "-A", "--no-check", new URL("../main.ts", import.meta.url).pathname],
+      ...["run", "--log-level", "error", "--admin-port", `${adminPort}`, `${folder}/config.json`],
+    ],
+    stdout: "null",
+    stderr: "inherit",
+  }).spawn();
+  let ended = false;
+  const status = supervisor.status.finally(() => ended = true);
   try {
-    const [balancer] = query.services();
+    const admin = `http://127.0.0.1:${adminPort}`;
+    await until("all peers are ready", async () => {
+      assert.ok(!ended, "the supervisor runs");
+      return await ready(admin) === PEERS;
+    });
     const killed: number[] = [];
     const killer = setInterval(() => {
-      const alive = peerProcesses();
+      const alive = childrenOf(supervisor.pid);
       const victim = alive[killed.length % alive.length];
       if (victim === undefined) return;
       killed.push(victim);
@@ -61,42 +73,58 @@ Deno.test("peers are killed under load: all requests are answered, idempotent on
       }
       connection.close();
     };
-    await Promise.all(
-      Array.from({ length: CONNECTIONS }, (_, client) => run(client, balancer!.url)),
-    );
-    clearInterval(killer);
+    const url = `http://127.0.0.1:${port}/echo`;
+    try {
+      await Promise.all(Array.from({ length: CONNECTIONS }, (_, client) => run(client, url)));
+    } finally {
+      clearInterval(killer);
+    }
     const summary = [...counts].map(([status, count]) => `${count} x ${status}`).join(", ");
     console.log(`${killed.length} peers killed; replies: ${summary}`);
     assert.deepEqual(wrong, []);
     assert.ok(killed.length >= SECONDS / 4, "peers were killed");
-    // The killed ones are back.
-    const patience = performance.now() + 15_000;
-    while (ready(query) < PEERS) {
-      assert.ok(performance.now() < patience, "all peers are ready again");
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    assert.equal(peerProcesses().filter((pid) => killed.includes(pid)).length, 0);
+    // The last one may have been killed just now.
+    await until("the killed peers are gone, and others in their places", async () => {
+      const alive = childrenOf(supervisor.pid);
+      return !alive.some((pid) => killed.includes(pid)) && await ready(admin) === PEERS;
+    });
   } finally {
-    await query.stop({ now: true });
+    if (!ended) supervisor.kill("SIGTERM");
+    await status;
+    await Deno.remove(folder, { recursive: true });
   }
+  assert.equal((await status).code, 0);
 });
 
-/** Peers that the balancer can reach. */
-function ready(query: StreamingQuery): number {
-  return new Set(
-    query.services().filter(({ peer, state }) => peer >= 0 && state === "ready")
-      .map(({ peer }) => peer),
-  ).size;
+/** Peers that the balancer can reach; 0 while the supervisor does not tell yet. */
+async function ready(admin: string): Promise<number> {
+  let services: ServiceInfo[];
+  try {
+    ({ services } = await (await fetch(`${admin}/services`)).json());
+  } catch {
+    return 0;
+  }
+  const serving = services.filter(({ peer, state }) => peer >= 0 && state === "ready");
+  return new Set(serving.map(({ peer }) => peer)).size;
 }
 
-/** The processes that this one has started and that live: the peers. */
-function peerProcesses(): number[] {
+/** Resolves when a condition holds, which is looked at again and again for want of an event. */
+async function until(what: string, isMet: () => Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 30_000;
+  while (!await isMet()) {
+    assert.ok(performance.now() < deadline, `within 30 s: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
+/** The processes that a process has started and that live. */
+function childrenOf(pid: number): number[] {
   return Array.from(Deno.readDirSync("/proc"), ({ name }) => Number(name))
-    .filter((pid) => {
+    .filter((each) => {
       try {
-        const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+        const stat = Deno.readTextFileSync(`/proc/${each}/stat`);
         const [state, parent] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-        return Number(parent) === Deno.pid && state !== "Z";
+        return Number(parent) === pid && state !== "Z";
       } catch {
         return false;
       }
